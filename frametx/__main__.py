@@ -1,0 +1,5 @@
+"""`python -m frametx`."""
+
+from frametx.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Reading songs and writing stems."""

@@ -1,0 +1,38 @@
+"""The application: its commands, and the one place where errors become messages and exit codes.
+
+Importing this module must stay cheap: no torch, no numpy. Each command module imports what it needs inside the command.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from frametx.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, FrametxError, UsageError
+
+app = typer.Typer(
+    name="frametx",
+    help="Remove vocals from songs with the FrameTransformer networks.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def root() -> None:
+    """Remove vocals from songs with the FrameTransformer networks."""
+
+
+def main() -> None:
+    """Run the command line and turn expected errors into messages and exit codes."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except FrametxError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"hint: {error.hint}\n")
+        sys.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)

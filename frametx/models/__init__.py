@@ -1,0 +1,1 @@
+"""The networks, one architecture a file, and how a checkpoint becomes one."""
