@@ -22,9 +22,8 @@ from torch import Tensor
 from frametx.audio.resample import Resampler
 from frametx.errors import AudioError
 from frametx.masker import Masker
-from frametx.models.network import SAMPLE_RATE
 from frametx.overlap import prefetch
-from frametx.spectrum import StreamingISTFT, StreamingSTFT, count_frames
+from frametx.spectrum import SAMPLE_RATE, StreamingISTFT, StreamingSTFT, count_frames
 from frametx.stream import FrameBuffer
 from frametx.windows import WindowOptions, mask_source
 
@@ -178,7 +177,7 @@ def _vocals(
     hop = network.n_fft // 2
     n_frames = count_frames(survey.n_model_samples, hop)
     # the original program never saw the frame that stands for the extension to a multiple of the hop
-    n_seen = survey.n_model_samples // hop + 1 if options.original or options.context == 0 else n_frames
+    n_seen = survey.n_model_samples // hop + 1 if options.grid else n_frames
     n_done, n_planned = 0, 0
 
     def on_chunk(n_owned: int) -> None:

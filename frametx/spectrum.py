@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+SAMPLE_RATE = 44100
+"""The rate that all networks were trained at, in Hz."""
+
 
 def count_frames(n_samples: int, hop: int) -> int:
     """Number of STFT frames of a song of `n_samples` samples, extended to a multiple of `hop`."""

@@ -39,7 +39,7 @@ class WindowOptions:
         context: Frames it sees beyond on either side; None: what suits the model. 0 gives the hard borders and the
             fixed grid of windows of the original program.
         batch_size: Windows at once; None: one on a CPU, as many as fit on a GPU.
-        rule: How the masks of several models are joined.
+        rule: How the masks of several models are joined; None: as the preset says, else the minimum.
         weights: For the rule `mean`: one weight a model.
         tta: Mean over five window sizes.
         postprocess: Merge artifacts.
@@ -49,7 +49,7 @@ class WindowOptions:
     crop: int | None = None
     context: int | None = None
     batch_size: int | None = None
-    rule: Rule = Rule.MIN
+    rule: Rule | None = None
     weights: tuple[float, ...] | None = None
     tta: bool = False
     postprocess: bool = False
@@ -62,6 +62,11 @@ class WindowOptions:
                 raise UsageError(f"--{name.replace(' ', '-')} {value} is too small", f"use {least} or more")
         if self.tta and (self.crop is not None or self.context is not None):
             raise UsageError("--tta brings its own window sizes", "leave out --crop and --context")
+
+    @property
+    def grid(self) -> bool:
+        """Whether windows lie on the original program's grid and see only the frames that it saw."""
+        return self.original or self.context == 0
 
 
 def mask_source(
@@ -97,7 +102,7 @@ def mask_source(
         per_model.append(streams[0] if len(streams) == 1 else JoinedMasks(streams, _mean))
     source = per_model[0]
     if len(per_model) > 1:
-        source = JoinedMasks(per_model, lambda masks: join_masks(masks, options.rule, options.weights))
+        source = JoinedMasks(per_model, lambda masks: join_masks(masks, options.rule or Rule.MIN, options.weights))
     if options.postprocess:
         source = MergedArtifacts(source, n_frames)
     return source, n_planned
@@ -137,8 +142,7 @@ def _plan(name: str, network: Network, options: WindowOptions, n_frames: int) ->
         crop = min(crop, network.fitting_width(n_frames))
     # a network that feeds on its own output needs windows of one width in order; without context the borders are hard
     # and the windows those of the original program
-    grid = sequential or options.original or context == 0
-    chunks = plan_grid(n_frames, crop, context) if grid else plan_chunks(n_frames, crop, context)
+    chunks = plan_grid(n_frames, crop, context) if sequential or options.grid else plan_chunks(n_frames, crop, context)
     return Plan(chunks, fade=0 if options.original else context)
 
 
