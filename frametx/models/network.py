@@ -56,6 +56,11 @@ class Network(nn.Module):
 
     @classmethod
     @abstractmethod
+    def recognises(cls, shapes: Shapes) -> bool:
+        """Tell whether a checkpoint with these tensors is of this architecture."""
+
+    @classmethod
+    @abstractmethod
     def sizes_from(cls, shapes: Shapes) -> dict[str, Any]:
         """Read the constructor's values from a checkpoint's tensor names and shapes."""
 

@@ -200,6 +200,11 @@ class V10(Network):
         return self.out(x)  # type: ignore[no-any-return]
 
     @classmethod
+    def recognises(cls, shapes: Shapes) -> bool:
+        """v10 alone has a third step in its projections."""
+        return "enc1_transformer.attn.q_proj.2.weight" in shapes
+
+    @classmethod
     def sizes_from(cls, shapes: Shapes) -> dict[str, Any]:
         """Read the constructor's values from a checkpoint's tensors."""
         channels, in_channels = shapes["enc1.conv2.weight"][:2]
