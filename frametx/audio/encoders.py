@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import soundfile
 
+from frametx.audio.libsndfile import StreamedSoundFile
 from frametx.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class SoundfileEncoder:
             if (n_samples or 0) * channels * (bits or 32) // 8 >= WAV_LIMIT_BYTES:
                 container = "RF64"
         try:
-            self._sound = soundfile.SoundFile(
+            self._sound = StreamedSoundFile(
                 file, "w", samplerate=sample_rate, channels=channels, format=container, subtype=subtype, **options
             )
         except (soundfile.LibsndfileError, TypeError, ValueError) as error:
