@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import soundfile
 
+from frametx.audio.libsndfile import StreamedSoundFile
 from frametx.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class SoundfileEncoder:
             if (n_samples or 0) * channels * (bits or 32) // 8 >= WAV_LIMIT_BYTES:
                 container = "RF64"
         try:
-            self._sound = soundfile.SoundFile(
+            self._sound = StreamedSoundFile(
                 file, "w", samplerate=sample_rate, channels=channels, format=container, subtype=subtype, **options
             )
         except (soundfile.LibsndfileError, TypeError, ValueError) as error:
@@ -156,11 +157,12 @@ class SoundfileEncoder:
     def write(self, samples: NDArray[Any]) -> None:
         """Take `[c n]`: int32 of the stem's bit depth, or float32."""
         # libsndfile's integers are left-aligned: the highest bits of its type are the file's
-        if self._bits == 16:
-            samples = samples.astype(np.int16)
-        elif self._bits is not None:
+        if self._bits not in (None, 16):
             samples = samples << (32 - self._bits)
-        self._sound.write(np.ascontiguousarray(samples.T))  # c n -> n c
+        interleaved = np.empty(samples.shape[::-1], dtype=np.int16 if self._bits == 16 else samples.dtype)
+        for channel, row in enumerate(samples):  # c n -> n c; several times faster than one transposing copy
+            interleaved[:, channel] = row
+        self._sound.write(interleaved)
 
     def close(self) -> None:
         """Write what is left and the final header."""

@@ -37,6 +37,18 @@ _UNKNOWN_LENGTHS = {0, 0x7FFFFFFF, 0xFFFFFFFF}
 _LENGTH_UNKNOWN_FROM = 2**62  # libsndfile's SF_COUNT_MAX for a FLAC stream without a length
 
 
+class StreamedSoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """A sound file that is read or written in one go.
+
+    `SoundFile` seeks to where it already is after every block of a seekable file. That makes an MP3 decoder begin anew,
+    which damages the samples at every block's edge; and it trusts the header's length over the samples that come.
+    """
+
+    def seekable(self) -> bool:
+        """Say no, which keeps `read` and `write` from seeking."""
+        return False
+
+
 def probe_with_soundfile(path: Path) -> AudioInfo | None:
     """What libsndfile says about `path`, or None when it isn't one of its formats."""
     with path.open("rb") as file:
@@ -103,7 +115,7 @@ def soundfile_blocks(info: AudioInfo, size: int, start: int, end: int | None) ->
     """
     with info.path.open("rb") as file:
         try:
-            with soundfile.SoundFile(file, "r") as sound:
+            with StreamedSoundFile(file, "r") as sound:
                 yield from _blocks_of(info, sound, size, start, end)
         except soundfile.LibsndfileError as error:
             raise AudioError(f"{info.path} cannot be decoded: {error.error_string or error}") from error

@@ -149,9 +149,12 @@ class StemWriter:
         """Complete the file and give it its final name.
 
         Raises:
-            AudioError: The last bytes could not be written, or another program made the target meanwhile.
+            AudioError: There were no samples, the last bytes could not be written, or another program made the
+                target meanwhile.
         """
         try:
+            if self._n_samples == 0:
+                raise AudioError(f"{self.target} was given no samples, and a stem cannot be empty")
             self._close_encoder()
             self._check_target()
             self._part.replace(self.target)

@@ -64,6 +64,16 @@ def test_probe_says_what_a_file_is(tmp_path, noise, extension, subtype, bit_dept
     assert info.decoder == "soundfile"
 
 
+@pytest.mark.parametrize("extension", ["mp3", "ogg", "flac"])
+def test_compressed_songs_do_not_depend_on_the_block_size(tmp_path, tones, extension):
+    """A decoder is never disturbed between blocks: any size gives what one block gives."""
+    path = tmp_path / f"song.{extension}"
+    soundfile.write(path, tones(2).T, 44100)
+    whole, _ = soundfile.read(path, dtype="float32")
+    for size in (1000, 4096, 65536):
+        assert np.array_equal(read(path, size), whole.T)
+
+
 def test_mono_stays_mono(tmp_path, noise):
     """A file with one channel gives blocks with one."""
     samples = noise(5000, channels=1)

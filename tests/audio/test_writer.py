@@ -76,14 +76,20 @@ def test_float_wav_never_clips(tmp_path):
     assert soundfile.read(tmp_path / "stem.wav", dtype="float32")[0].tolist() == [3.5, -7.0]
 
 
-@pytest.mark.parametrize("n", [0, 1])
-def test_the_shortest_stems_are_files_too(tmp_path, n):
-    """A stem of one sample, or none, is a readable file."""
+def test_a_stem_of_one_sample_is_a_file_too(tmp_path, noise):
+    """The shortest stem is readable."""
     for form in ("flac", "wav"):
         with writer(tmp_path / f"stem.{form}", form) as stem:
-            stem.write(np.zeros((2, n), dtype=np.float32))
-            assert stem.finish().n_samples == n
-        assert soundfile.info(tmp_path / f"stem.{form}").frames == n
+            stem.write(noise(1))
+            assert stem.finish().n_samples == 1
+        assert np.array_equal(soundfile.read(tmp_path / f"stem.{form}", dtype="float32", always_2d=True)[0].T, noise(1))
+
+
+def test_a_stem_without_samples_is_refused(tmp_path):
+    """Nothing was written, so nothing is left."""
+    with writer(tmp_path / "stem.flac") as stem, pytest.raises(AudioError, match="no samples"):
+        stem.finish()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_has_the_final_name_before_the_end(tmp_path, noise):
@@ -101,9 +107,14 @@ def test_nothing_has_the_final_name_before_the_end(tmp_path, noise):
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_failure_leaves_nothing(tmp_path, noise, failure):
     """An exception or Ctrl-C removes the unfinished file."""
-    with pytest.raises(failure), writer(tmp_path / "stem.flac") as stem:
-        stem.write(noise(1000))
-        raise failure
+
+    def fail():
+        with writer(tmp_path / "stem.flac") as stem:
+            stem.write(noise(1000))
+            raise failure
+
+    with pytest.raises(failure):
+        fail()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -169,34 +180,36 @@ def test_odd_names_are_written(tmp_path, noise, name):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.parametrize("form", ["flac", "wav"])
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, noise, form):
-    """When the file can't grow the error names it and the unfinished file is gone."""
+@pytest.fixture
+def limited_disk():
+    """Make every write beyond `n` bytes of a file fail, as on a full disk."""
     resource = pytest.importorskip("resource")
-    target = tmp_path / f"stem.{form}"
     _, hard = limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))  # a write beyond it fails like one on a full disk
-    try:
-        with writer(target, form) as stem, pytest.raises(AudioError, match=rf"stem\.{form} could not be written"):
-            for seed in range(20):
-                stem.write(noise(44100, seed=seed))
-            stem.finish()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    yield lambda n: resource.setrlimit(resource.RLIMIT_FSIZE, (n, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+def write_all(target, form, blocks):
+    with writer(target, form) as stem:
+        for block in blocks:
+            stem.write(block)
+        stem.finish()
+
+
+@pytest.mark.parametrize("form", ["flac", "wav"])
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, noise, limited_disk, form):
+    """When the file can't grow the error names it and the unfinished file is gone."""
+    limited_disk(1_000_000)
+    with pytest.raises(AudioError, match=rf"stem\.{form} could not be written"):
+        write_all(tmp_path / f"stem.{form}", form, (noise(44100, seed=seed) for seed in range(20)))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_fills_with_the_last_bytes_is_said(tmp_path, noise):
+def test_a_disk_that_fills_with_the_last_bytes_is_said(tmp_path, noise, limited_disk):
     """Bytes that were still in a buffer count too."""
-    resource = pytest.importorskip("resource")
-    _, hard = limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with writer(tmp_path / "stem.wav", "wav") as stem, pytest.raises(AudioError, match="could not be written"):
-            stem.write(noise(1000))
-            stem.finish()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    limited_disk(1000)
+    with pytest.raises(AudioError, match="could not be written"):
+        write_all(tmp_path / "stem.wav", "wav", [noise(1000)])
     assert list(tmp_path.iterdir()) == []
 
 
