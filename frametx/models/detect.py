@@ -1,0 +1,43 @@
+"""Which architecture a checkpoint is, from the names and shapes of its tensors alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from frametx.errors import CheckpointError
+from frametx.models.v10 import V10
+
+if TYPE_CHECKING:
+    from frametx.models.network import Network, Shapes
+
+NETWORKS: dict[str, type[Network]] = {network.architecture: network for network in (V10,)}
+
+
+def architecture_of(shapes: Shapes) -> type[Network]:
+    """Find the one architecture whose marks the tensors bear.
+
+    Args:
+        shapes: Names and shapes of the tensors, prefixes stripped.
+
+    Raises:
+        CheckpointError: None knows itself in them.
+    """
+    for network in NETWORKS.values():
+        if network.recognises(shapes):
+            return network
+    names = ", ".join(list(shapes)[:3])
+    raise CheckpointError(
+        f"{len(shapes)} tensors of no known architecture, first {names}",
+        f"known architectures: {', '.join(NETWORKS)}",
+    )
+
+
+def network_class(architecture: str) -> type[Network]:
+    """Return the class of an architecture by its name.
+
+    Raises:
+        CheckpointError: There is no such architecture.
+    """
+    if architecture not in NETWORKS:
+        raise CheckpointError(f"there is no architecture '{architecture}'", f"there are {', '.join(NETWORKS)}")
+    return NETWORKS[architecture]
