@@ -91,7 +91,7 @@ class FrameConv(nn.Module):
         return MultichannelLinear.each_channel(self, self.conv(x))  # type: ignore[arg-type]
 
 
-class ScoreGate(nn.Sequential):
+class ScoreGate(nn.Module):
     """Mix two sets of scores by a share computed from both around each head, query and key.
 
     Args:
@@ -99,14 +99,16 @@ class ScoreGate(nn.Sequential):
     """
 
     def __init__(self, maps: int) -> None:
-        super().__init__(
-            nn.Conv3d(2 * maps, maps, 3, padding=1), nn.Identity(), nn.Conv3d(maps, 1, 3, padding=1)
-        )
+        super().__init__()
+        first = nn.Conv3d(2 * maps, maps, 3, padding=1)
+        second = nn.Conv3d(maps, 1, 3, padding=1)
+        self.add_module("0", first)
+        self.add_module("2", second)
 
     def forward(self, own: Tensor, other: Tensor) -> Tensor:
         """Mix `[b a h t t]` and `[b a h t t]`."""
-        h = squared_relu(self[0](torch.cat((own, other), dim=1).to(self[0].weight.dtype)))
-        share = torch.sigmoid(self[2](h)).to(own.dtype)  # b 1 h t t
+        first, second = self.get_submodule("0"), self.get_submodule("2")
+        share = torch.sigmoid(second(squared_relu(first(torch.cat((own, other), dim=1)))))  # b 1 h t t
         return torch.lerp(other, own, share)
 
 
