@@ -189,11 +189,11 @@ def _audio_stream(path: Path, container: Any) -> Any:
 
 
 def _claimed_samples(container: Any, stream: Any) -> int | None:
-    sample_rate: int = stream.codec_context.sample_rate
+    sample_rate = int(stream.codec_context.sample_rate)
     if stream.duration is not None and stream.time_base is not None:
-        return round(float(stream.duration * stream.time_base * sample_rate))
+        return round(float(stream.duration * stream.time_base) * sample_rate)
     if container.duration is not None:
-        return round(container.duration / float(av.time_base) * sample_rate)
+        return round(float(container.duration / av.time_base) * sample_rate)
     return None
 
 
