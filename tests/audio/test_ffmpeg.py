@@ -19,6 +19,7 @@ def encode(path, samples, *, container, codec, rate=44100, layout="stereo", vide
             pictures = output.add_stream("mpeg4", rate=25)
             pictures.width = pictures.height = 32
         stream = output.add_stream(codec, rate=rate, layout=layout)
+        stream.bit_rate = 256_000
         stream.codec_context.open()
         if video:
             picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
@@ -74,7 +75,7 @@ def test_an_edit_list_cuts_the_padding(tmp_path, tones):
 @pytest.mark.parametrize(
     ("container", "codec", "bit_depth"),
     [
-        ("ipod", "alac", 16),
+        ("ipod", "alac", 24),
         ("matroska", "flac", 16),
         ("mov", "pcm_s16le", 16),
         ("mov", "pcm_s24le", 24),
@@ -146,19 +147,19 @@ def test_surround_is_mixed_down_by_its_layout(tmp_path):
             samples,
             container=container,
             codec=codec,
-            layout="5.1(side)" if codec == "aac" else "5.1",
+            layout="5.1",
             rate=rate,
         )
         reader = SongReader(path)
         assert "LFE dropped" in reader.notes[0]
-        back = read(path)
+        back = read(path)[:, 5000:-5000]  # without the tone's sudden beginning and end
         assert np.abs(back[0] - back[1]).max() < 0.02
         assert back.max() == pytest.approx(0.5 * 0.5**0.5 / (1 + 2 * 0.5**0.5), rel=0.1)
 
 
 def test_a_truncated_mp4_is_refused(tmp_path, tones):
     """An MP4 that ends early says how much of it there is."""
-    path = encode(tmp_path / "song", tones(8), container="ipod", codec="aac", options={"movflags": "faststart"})
+    path = encode(tmp_path / "song", tones(4), container="ipod", codec="aac", options={"movflags": "faststart"})
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(AudioError, match=r"promises 8\.00 s of audio, [345]\.\d\d s"):
+    with pytest.raises(AudioError, match=r"promises 4\.00 s of audio, [12]\.\d\d s"):
         read(path)
