@@ -109,7 +109,7 @@ def evaluate_pairs(
 
 
 def parts(vocals: Samples, windows: Windows) -> list[tuple[int, int]]:
-    """Sample ranges to judge: the whole song, or its windows with singing."""
+    """Sample ranges to judge: the whole song, or its windows with singing (all, when nobody sings)."""
     n_samples = vocals.shape[1]
     if windows.seconds is None:
         return [(0, n_samples)]
@@ -117,7 +117,9 @@ def parts(vocals: Samples, windows: Windows) -> list[tuple[int, int]]:
     starts = range(0, n_samples - size + 1, size)
     energies = [float(np.square(vocals[:, s : s + size]).mean()) for s in starts]
     sung = [energy for energy in energies if energy > 0]
-    least = SUNG_SHARE * float(np.median(sung)) if sung else 0.0
+    if not sung:
+        return [(s, s + size) for s in starts]
+    least = SUNG_SHARE * float(np.median(sung))
     return [(s, s + size) for s, energy in zip(starts, energies, strict=True) if energy > least]
 
 

@@ -35,12 +35,12 @@ class StemPair:
     Attributes:
         name: The song.
         instrumental: File of what is not sung.
-        vocals: File of what is sung.
+        vocals: File of what is sung; None when nothing is.
     """
 
     name: str
     instrumental: Path
-    vocals: Path
+    vocals: Path | None
 
 
 def find_pairs(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[StemPair]:
@@ -66,6 +66,20 @@ def find_pairs(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[StemPa
     return pairs
 
 
+def find_instrumentals(folder: Path) -> list[StemPair]:
+    """Take every song in a folder, at any depth, for music in which nobody sings.
+
+    Raises:
+        AudioError: There is no such folder, or no song in it.
+    """
+    if not folder.is_dir():
+        raise AudioError(f"{folder} is no folder", "give the folder in which the music lies")
+    paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+    if not paths:
+        raise AudioError(f"{folder} holds no songs", "give the folder in which the music lies")
+    return [StemPair(name=p.relative_to(folder).with_suffix("").as_posix(), instrumental=p, vocals=None) for p in paths]
+
+
 def read_samples(path: Path) -> Samples:
     """Read a whole file as stereo at 44.1 kHz.
 
@@ -86,7 +100,10 @@ def read_pair(pair: StemPair) -> tuple[Samples, Samples]:
     Raises:
         AudioError: One cannot be read.
     """
-    instrumental, vocals = read_samples(pair.instrumental), read_samples(pair.vocals)
+    instrumental = read_samples(pair.instrumental)
+    if pair.vocals is None:
+        return instrumental, np.zeros_like(instrumental)
+    vocals = read_samples(pair.vocals)
     n_samples = min(instrumental.shape[1], vocals.shape[1])
     return instrumental[:, :n_samples], vocals[:, :n_samples]
 
@@ -94,14 +111,11 @@ def read_pair(pair: StemPair) -> tuple[Samples, Samples]:
 def _song_and_kind(path: Path, folder: Path) -> tuple[str, str]:
     """Which song a file belongs to and as what; the kind is empty when its name says neither."""
     parent = path.relative_to(folder).parent
-    stem = path.stem
-    for kind, words in (("vocals", VOCALS), ("instrumental", INSTRUMENTAL)):  # no_vocals ends in vocals: longest first
-        for word in sorted(words, key=len, reverse=True):
-            if stem.lower() == word:
-                return parent.as_posix(), kind
-            if stem.lower().endswith((f"_{word}", f"-{word}", f" {word}")):
-                name = stem[: -len(word) - 1]
-                if kind == "vocals" and name.lower().endswith(("_no", "-no", " no")):
-                    return (parent / name[:-3]).as_posix(), "instrumental"
-                return (parent / name).as_posix(), kind
+    # instrumental first and long words first: no_vocals ends in vocals
+    kinds = [(word, kind) for kind, words in (("instrumental", INSTRUMENTAL), ("vocals", VOCALS)) for word in words]
+    for word, kind in kinds:
+        if path.stem.lower() == word:
+            return parent.as_posix(), kind
+        if path.stem.lower().endswith((f"_{word}", f"-{word}", f" {word}")):
+            return (parent / path.stem[: -len(word) - 1]).as_posix(), kind
     return "", ""

@@ -10,9 +10,7 @@ import typer
 
 from frametx.cli.console import console, say
 
-Folder = Annotated[
-    Path, typer.Argument(help="Folder with true stems: <song>_vocals and <song>_instrumental, or <song>/vocals ...")
-]
+Folder = Annotated[Path, typer.Argument(help="Folder with true stems: <song>_vocals and <song>_instrumental.")]
 Models = Annotated[
     str,
     typer.Option("-m", "--model", "--models", help="What to judge. [default: the bundled model]", show_default=False),
@@ -21,11 +19,10 @@ Against = Annotated[
     list[Path] | None, typer.Option("--against", help="Folder with another tool's results; may be repeated.")
 ]
 Only = Annotated[bool, typer.Option("--only-against", help="Judge the results of --against alone.")]
-Window = Annotated[
-    float | None, typer.Option("--window", help="Judge windows of so many seconds with singing, not whole songs.")
-]
+Unsung = Annotated[bool, typer.Option("--instrumentals", help="FOLDER holds songs in which nobody sings, not stems.")]
+Window = Annotated[float | None, typer.Option("--window", help="Judge windows of so many seconds with singing.")]
 Level = Annotated[
-    float | None, typer.Option("--vocals-db", help="Mix vocals at this level relative to the instrumental, dB.")
+    float | None, typer.Option("--vocals-db", help="Mix vocals at this level below (-) the instrumental, dB.")
 ]
 Limit = Annotated[list[str] | None, typer.Option("--song", help="Judge this song alone; may be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="All figures as JSON on stdout.")]
@@ -33,7 +30,17 @@ Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cu
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never fetch a snapshot.", envvar="FRAMETX_OFFLINE")]
 
-COLUMNS = ("gain", "sdr", "sdr_median", "si_sdr", "l1", "fullness", "bleedless", "leakage")
+COLUMNS = {
+    "gain": "gain",
+    "sdr": "SDR",
+    "sdr_median": "median",
+    "si_sdr": "SI-SDR",
+    "l1": "L1",
+    "fullness": "full",
+    "bleedless": "bleedless",
+    "leakage": "leak",
+}
+"""Measures and what they are called where there is little room."""
 
 
 def evaluate(
@@ -41,6 +48,7 @@ def evaluate(
     model: Models = "",
     against: Against = None,
     only_against: Only = False,
+    instrumentals: Unsung = False,
     window: Window = None,
     vocals_db: Level = None,
     song: Limit = None,
@@ -55,12 +63,12 @@ def evaluate(
     """
     from frametx.errors import UsageError  # noqa: PLC0415
     from frametx.evaluate import Windows, evaluate_pairs, results_of, summarise  # noqa: PLC0415  (torch)
-    from frametx.pairs import find_pairs  # noqa: PLC0415  (numpy)
+    from frametx.pairs import find_instrumentals, find_pairs  # noqa: PLC0415  (numpy)
 
     if only_against and not against:
         raise UsageError("--only-against needs --against", "name a folder with results")
     windows = Windows(seconds=window, vocals_db=vocals_db)
-    pairs = find_pairs(folder)
+    pairs = find_instrumentals(folder) if instrumentals else find_pairs(folder)
     if song:
         unknown = [name for name in song if name not in {pair.name for pair in pairs}]
         if unknown:
@@ -96,16 +104,17 @@ def _model(model: str, device: str, precision: str, *, offline: bool) -> tuple[s
 
 
 def _show(summary: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     from frametx.evaluate import STEMS  # noqa: PLC0415  (torch)
 
     for stem in STEMS:
-        table = Table(title=stem, title_justify="left")
+        table = Table(title=stem, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.add_column("song")
         table.add_column("system")
-        for column in COLUMNS:
-            table.add_column(column, justify="right")
+        for column in COLUMNS.values():
+            table.add_column(column, justify="right", no_wrap=True)
         for system, figures in summary.items():
             rows = [*figures["songs"].items(), ("mean", figures["mean"]), ("median", figures["median"])]
             for name, row in rows:
