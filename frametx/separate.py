@@ -205,12 +205,13 @@ def _vocals(
             buffer.append(stft.finish())
         with torch.inference_mode():
             mask = source.advance(buffer).to(device)
-        n_new = mask.shape[-1]
-        spectrum = buffer.take(n_out, n_out + n_new)
+        if mask.shape[-1] == 0:
+            continue
+        spectrum = buffer.take(n_out, n_out + mask.shape[-1])
         samples = istft.push((1.0 - _with_nyquist(mask, original=options.original)) * spectrum)
         if block.last:
             samples = torch.cat([samples, istft.finish()], dim=-1)
-        n_out += n_new
+        n_out += mask.shape[-1]
         buffer.drop_before(min(source.needs_from, n_out))
         yield _Block(_as_channels(samples, song.channels).cpu().numpy(), last=block.last)
 

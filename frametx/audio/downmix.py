@@ -52,8 +52,10 @@ def downmix_matrix(speakers: Sequence[str]) -> NDArray[np.float32]:
     """Weights from `speakers` to left and right, `[2 c]`; every row's sum is at most 1.
 
     Raises:
-        KeyError: A speaker whose place is not known.
+        KeyError: No speakers, or one whose place is not known.
     """
+    if not speakers:
+        raise KeyError("no speakers")
     weights = np.array([_WEIGHTS[speaker] for speaker in speakers], dtype=np.float64).T
     matrix: NDArray[np.float32] = (weights / max(1.0, weights.sum(axis=1).max())).astype(np.float32)
     return matrix

@@ -33,7 +33,8 @@ _BIT_DEPTHS: dict[str, BitDepth] = {
     "ALAC_32": "float",
 }
 # A header written to a pipe cannot know the length; writers put one of these there.
-_UNKNOWN_LENGTHS = {0, 0x7FFFFFFF, 0xFFFFFFFF}
+_UNKNOWN_LENGTHS = {0, 0x7FFFFFFF}
+_UNKNOWN_FROM = 0xFFFFFFFF - 65536  # all ones, less the header or rounded down to whole samples
 _LENGTH_UNKNOWN_FROM = 2**62  # libsndfile's SF_COUNT_MAX for a FLAC stream without a length
 
 
@@ -50,11 +51,12 @@ class StreamedSoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile
 
 
 def probe_with_soundfile(path: Path) -> AudioInfo | None:
-    """What libsndfile says about `path`, or None when it isn't one of its formats."""
+    """What libsndfile says about `path`, or None when another decoder should look at it."""
     with path.open("rb") as file:
         try:
             with soundfile.SoundFile(file, "r") as sound:
-                return _info_of(path, sound)
+                # Vorbis and Opus have another order of surround channels than WAVE; FFmpeg says which is which
+                return None if sound.format == "OGG" and sound.channels > 2 else _info_of(path, sound)
         except soundfile.LibsndfileError:
             return None
 
@@ -83,8 +85,7 @@ def _missing_share(sound: soundfile.SoundFile) -> float:
     if found is None:
         return 1.0
     claimed, there = int(found[1]), int(found[2])
-    # streaming writers also use values just below 4 GiB (rounded down to whole frames or less their header)
-    if claimed in _UNKNOWN_LENGTHS or claimed >= 0xFFFFFFFF - 65536 or claimed <= there:
+    if claimed in _UNKNOWN_LENGTHS or claimed >= _UNKNOWN_FROM or claimed <= there:
         return 1.0
     return claimed / max(there, 1)
 

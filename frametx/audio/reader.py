@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from frametx.audio.downmix import SPEAKERS_BY_COUNT, describe_downmix, downmix_matrix
+from frametx.audio.ffmpeg import av_blocks, probe_with_av, speakers_of
 from frametx.audio.info import AudioInfo
 from frametx.audio.libsndfile import probe_with_soundfile, soundfile_blocks
 from frametx.errors import AudioError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -37,14 +38,24 @@ def probe(path: Path) -> AudioInfo:
             raise AudioError(f"{path} is a folder, not an audio file", hint="name a file in it")
         if path.stat().st_size == 0:
             raise AudioError(f"{path} is empty: 0 bytes", hint="the copy or download of it probably failed")
-        info = probe_with_soundfile(path)
+        info = probe_with_soundfile(path) or probe_with_av(path)
     except FileNotFoundError as error:
         raise AudioError(f"{path} does not exist", hint="check the spelling, and quote names with spaces") from error
     except OSError as error:
         raise AudioError(f"{path} cannot be opened: {error.strerror or error}") from error
     if info is None:
-        raise AudioError(f"{path} is not audio that can be read")
+        raise AudioError(f"{path} is not audio that can be read: {_looks_like(path)}", hint="play it to see what it is")
     return info
+
+
+def _looks_like(path: Path) -> str:
+    with path.open("rb") as file:
+        beginning = file.read(512)
+    if all(byte >= 32 or byte in b"\t\r\n\f" for byte in beginning):
+        return f"it is text that begins with {beginning[:24].decode(errors='replace')!r}"
+    if not any(beginning):
+        return "it begins with zero bytes, like an unfinished download"
+    return f"no decoder knows a file that begins with the bytes {beginning[:8].hex(' ')}"
 
 
 class SongReader:
@@ -106,7 +117,8 @@ class SongReader:
             AudioError: The file is truncated or damaged, holds NaN or infinite samples, or no sample at all.
         """
         position = self._start
-        for block in soundfile_blocks(self.info, size, self._start, self._end):
+        decode = soundfile_blocks if self.info.decoder == "soundfile" else av_blocks
+        for block in decode(self.info, size, self._start, self._end):
             if not np.isfinite(block).all():
                 raise self._not_finite(block, position)
             position += block.shape[1]
@@ -115,13 +127,19 @@ class SongReader:
             raise self._no_samples()
 
     def _plan_downmix(self) -> NDArray[np.float32]:
-        speakers = SPEAKERS_BY_COUNT.get(self.info.channels)
-        if speakers is None:
+        speakers: Sequence[str]
+        if self.info.decoder == "av":
+            speakers = speakers_of(self.info.path)
+        else:
+            speakers = SPEAKERS_BY_COUNT.get(self.info.channels, ())
+        try:
+            matrix = downmix_matrix(speakers)
+        except KeyError as error:
             raise AudioError(
-                f"{self.info.path} has {self.info.channels} channels; up to {max(SPEAKERS_BY_COUNT)} can be mixed down",
+                f"{self.info.path} has {self.info.channels} channels ({' '.join(speakers) or 'in no known order'}), "
+                "which cannot be mixed down",
                 hint="make a stereo file of it first",
-            )
-        matrix = downmix_matrix(speakers)
+            ) from error
         self.notes.append(describe_downmix(speakers, matrix))
         return matrix
 
