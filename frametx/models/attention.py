@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from frametx.models.layers import RotaryEmbedding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,3 +76,72 @@ def attend(scores: Scores, value: Tensor) -> Tensor:
     q, k, v = (F.pad(x, (0, width - x.shape[-1])).flatten(0, 1).transpose(1, 2) for x in (query, key, value))
     y = F.scaled_dot_product_attention(q, k, v, scale=1.0)  # (b a) h t width
     return y[..., :d].transpose(1, 2).reshape(b, a, t, h * d)
+
+
+def attend_to(scores: Tensor, value: Tensor) -> Tensor:
+    """As `attend`, for scores that had to be computed: where gates act on them, or where frames are few.
+
+    Args:
+        scores: `[b a h t t]`, queries before keys; overwritten when no gradient is needed and they are not kept.
+        value: `[b a t h d]`.
+
+    Returns:
+        `[b a t f]`, heads merged.
+    """
+    y = scores.softmax(dim=-1, dtype=_softmax_dtype(scores)).to(value.dtype) @ value.transpose(2, 3)  # b a h t d
+    return y.transpose(2, 3).flatten(3)
+
+
+def products(query: Tensor, key: Tensor) -> Tensor:
+    """Return the scores `[b a h t t]` of a rotated query and key `[b a t h d]`."""
+    return query.transpose(2, 3) @ key.permute(0, 1, 3, 4, 2)
+
+
+def _softmax_dtype(scores: Tensor) -> torch.dtype:
+    return torch.float64 if scores.dtype == torch.float64 else torch.float32
+
+
+class ResidualAttention(nn.Module):
+    """Attention over frames for several maps side by side, with scores that add up from layer to layer.
+
+    The score scale is the square root of all bins, not of a head's: as in training.
+
+    Args:
+        projections: What makes queries, keys and values `[b a t f]`.
+        output: What is applied to the attended values.
+        features: Bins of the level.
+        heads: Heads, consecutive groups of bins.
+    """
+
+    def __init__(
+        self, projections: tuple[nn.Module, nn.Module, nn.Module], output: nn.Module, features: int, heads: int
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = features**-0.5
+        self.embedding = RotaryEmbedding(features // heads)
+        self.q_proj, self.k_proj, self.v_proj = projections
+        self.o_proj = output
+
+    def project(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rotated query, rotated key and value, each `[b a t h d]`, the query scaled."""
+        query = self.embedding(split_heads(self.q_proj(x), self.heads), scale=self.scale)
+        key = self.embedding(split_heads(self.k_proj(memory), self.heads))
+        return query, key, split_heads(self.v_proj(memory), self.heads)
+
+    def forward(self, x: Tensor, memory: Tensor | None = None, previous: Scores | None = None) -> tuple[Tensor, Scores]:
+        """Attend.
+
+        Args:
+            x: What asks, `[b c t f]`.
+            memory: What is asked, `[b c t f]`; None for `x` itself.
+            previous: Scores to add.
+
+        Returns:
+            Maps `[b a t f]` and the summed scores.
+        """
+        query, key, value = self.project(x, x if memory is None else memory)
+        scores = Scores({Factor(query, key): 1})
+        if previous is not None:
+            scores = scores + previous
+        return self.o_proj(attend(scores, value)), scores

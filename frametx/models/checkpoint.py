@@ -167,7 +167,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}
+            names = list(file.keys())  # not a dict: no iteration without keys()
+            return {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not a whole safetensors file: {error}", FETCH_AGAIN) from error
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from frametx.errors import CheckpointError
+from frametx.models.v6 import V6
+from frametx.models.v7 import V7
+from frametx.models.v8 import V8
+from frametx.models.v9 import V9
 from frametx.models.v10 import V10
 
 if TYPE_CHECKING:
     from frametx.models.network import Network, Shapes
 
-NETWORKS: dict[str, type[Network]] = {network.architecture: network for network in (V10,)}
+NETWORKS: dict[str, type[Network]] = {network.architecture: network for network in (V10, V9, V8, V7, V6)}
 
 
 def architecture_of(shapes: Shapes) -> type[Network]:

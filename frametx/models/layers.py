@@ -197,8 +197,8 @@ class RotaryEmbedding(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        pairs = torch.arange(features // 2, dtype=torch.float32)
-        self.register_buffer("freqs", 10000.0 ** (-2.0 * pairs / features))
+        exponents = torch.arange(0, 2 * (features // 2), 2, dtype=torch.float32) / features
+        self.register_buffer("freqs", 1.0 / 10000.0**exponents)
         self.freqs: Tensor
 
     def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
@@ -260,6 +260,30 @@ class ResBlock(nn.Module):
         """Map `[b c t f]` to `[b out t' f']`."""
         h = self.conv2(self.activation(self.conv1(self.norm(x))))
         return add(h, self.identity(x))
+
+
+class FrameEncoder(nn.Module):
+    """One level down, under the name the checkpoints give it."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[b c t f]` to `[b out t f/2]` (or `[b out t f]` at the first level)."""
+        return self.body(x)  # type: ignore[no-any-return]
+
+
+class FrameDecoder(nn.Module):
+    """One level up: resize, join with the skip, and a block."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Map `[b c t f/2]` and a skip `[b s t f]` to `[b out t f]`."""
+        return self.body(torch.cat((upsample_to(x, skip), skip), dim=1))  # type: ignore[no-any-return]
 
 
 class LeakyBlock(nn.Module):

@@ -80,12 +80,7 @@ class Network(nn.Module):
         Raises:
             ModelLimitError: The window's width is none the network can take.
         """
-        width = magnitude.shape[-1]
-        if self.fitting_width(width) != width:
-            raise ModelLimitError(
-                f"{self.architecture} cannot take a window of {width} frames",
-                f"the next width that fits is {self.fitting_width(width)}",
-            )
+        self.check_width(magnitude.shape[-1])
         dtype = self.dtype
         x = magnitude.transpose(2, 3).to(dtype, memory_format=torch.contiguous_format)
         wide = torch.float64 if dtype == torch.float64 else torch.float32
@@ -103,6 +98,14 @@ class Network(nn.Module):
                 "choose a smaller crop or less context",
             )
         return width
+
+    def check_width(self, width: int) -> None:
+        """Refuse a window the network cannot take.
+
+        Raises:
+            ModelLimitError: It is too wide, or of a width between two legal ones.
+        """
+        self.fitting_width(width)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -18,13 +18,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from frametx.models.attention import Factor, Scores, attend, split_heads
+from frametx.models.attention import ResidualAttention, Scores
 from frametx.models.layers import (
     Conv,
     LeakyBlock,
     MultichannelLayerNorm,
     MultichannelLinear,
-    RotaryEmbedding,
     add,
     leaky_relu,
     upsample_to,
@@ -35,41 +34,16 @@ CHANNEL_FACTORS = (1, 2, 4, 6, 8, 10)
 MAP_FACTORS = (1, 2, 4, 8, 12, 14)
 
 
-class Attention(nn.Module):
-    """Attention over frames, `maps` times side by side.
+def attention(query_channels: int, memory_channels: int, maps: int, features: int, heads: int) -> ResidualAttention:
+    """Attention whose projections mix channels, then bins, then neighbouring frames."""
 
-    Args:
-        query_channels: Channels the queries are made from.
-        memory_channels: Channels the keys and values are made from.
-        maps: Attention maps.
-        features: Bins.
-        heads: Heads, consecutive groups of bins.
-    """
-
-    def __init__(self, query_channels: int, memory_channels: int, maps: int, features: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.embedding = RotaryEmbedding(features // heads)
-        self.q_proj = self._projection(query_channels, maps, features)
-        self.k_proj = self._projection(memory_channels, maps, features)
-        self.v_proj = self._projection(memory_channels, maps, features)
-        self.o_proj = MultichannelLinear(maps, maps, features, features)
-
-    @staticmethod
-    def _projection(channels: int, maps: int, features: int) -> nn.Sequential:
+    def projection(channels: int) -> nn.Module:
         return nn.Sequential(
             Conv(channels, maps, 3), MultichannelLinear(maps, maps, features, features), Conv(maps, maps, (1, 3))
         )
 
-    def forward(self, x: Tensor, memory: Tensor, previous: Scores | None = None) -> tuple[Tensor, Scores]:
-        """Attend from `x` `[b c t f]` to `memory` `[b c t f]`; returns maps `[b a t f]` and the summed scores."""
-        query = self.embedding(split_heads(self.q_proj(x), self.heads), scale=x.shape[-1] ** -0.5)
-        key = self.embedding(split_heads(self.k_proj(memory), self.heads))
-        scores = Scores({Factor(query, key): 1})
-        if previous is not None:
-            scores = scores + previous
-        value = split_heads(self.v_proj(memory), self.heads)
-        return self.o_proj(attend(scores, value)), scores
+    projections = (projection(query_channels), projection(memory_channels), projection(memory_channels))
+    return ResidualAttention(projections, MultichannelLinear(maps, maps, features, features), features, heads)
 
 
 class EncoderTransformer(nn.Module):
@@ -87,7 +61,7 @@ class EncoderTransformer(nn.Module):
         super().__init__()
         joined = channels + maps
         self.norm1 = MultichannelLayerNorm(channels, features)
-        self.attn = Attention(channels, channels, maps, features, heads)
+        self.attn = attention(channels, channels, maps, features, heads)
         self.norm2 = MultichannelLayerNorm(joined, features)
         self.conv1 = Conv(joined, joined * expansion, 3)
         self.conv2 = Conv(joined * expansion, channels, 3)
@@ -95,7 +69,7 @@ class EncoderTransformer(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Scores]:
         """Map `[b c t f]` to `[b c+a t f]`; also returns the maps `[b a t f]` and their scores."""
         h = self.norm1(x)
-        maps, scores = self.attn(h, h)
+        maps, scores = self.attn(h)
         h = self.conv2(leaky_relu(self.conv1(self.norm2(torch.cat((x, maps), dim=1)))))
         return torch.cat((add(h, x), maps), dim=1), maps, scores
 
@@ -115,9 +89,9 @@ class DecoderTransformer(nn.Module):
         super().__init__()
         joined = channels + 3 * maps
         self.norm1 = MultichannelLayerNorm(channels, features)
-        self.self_attn = Attention(channels, channels, maps, features, heads)
+        self.self_attn = attention(channels, channels, maps, features, heads)
         self.norm2 = MultichannelLayerNorm(channels + maps, features)
-        self.skip_attn = Attention(channels + maps, channels + 2 * maps, maps, features, heads)
+        self.skip_attn = attention(channels + maps, channels + 2 * maps, maps, features, heads)
         self.norm3 = MultichannelLayerNorm(joined, features)
         self.conv1 = Conv(joined, joined * expansion, 3)
         self.conv2 = Conv(joined * expansion, channels, 3)
@@ -132,7 +106,7 @@ class DecoderTransformer(nn.Module):
             skip_scores: Its scores.
         """
         h = self.norm1(x)
-        maps, _ = self.self_attn(h, h, skip_scores)
+        maps, _ = self.self_attn(h, previous=skip_scores)
         h = self.norm2(torch.cat((x, maps), dim=1))
         # the skip ends in its maps, so they occur twice: as in training
         crossed, _ = self.skip_attn(h, torch.cat((skip, skip_maps), dim=1), skip_scores)
