@@ -26,3 +26,21 @@ def private_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", loopback_only)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A v10 network with an STFT of 256 samples and random weights, as a checkpoint file."""
+    import torch
+
+    from frametx.models.v10 import V10
+
+    generator = torch.Generator().manual_seed(0)
+    state = V10(n_fft=256, embedding=1, num_heads=4, expansion=1).state_dict()
+    for name, tensor in state.items():
+        if not name.endswith("freqs"):
+            fan_in = max(1, tensor[0].numel())
+            state[name] = torch.randn(tensor.shape, generator=generator) * fan_in**-0.5
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.pth"
+    torch.save(state, path)
+    return path
