@@ -87,6 +87,8 @@ class _HttpDownload:
     def _receive(self) -> bool:
         """Ask for what is missing and take it; tell whether the file is complete."""
         headers = {}
+        if not (self._validator or self._job.sha256):
+            self._part.start_over()
         if self._part.offset:
             headers["Range"] = f"bytes={self._part.offset}-"
             if self._validator:
