@@ -40,12 +40,12 @@ def decorrelated(samples: Samples, rng: np.random.Generator) -> Samples:
     """Early reflections of a small room, other ones in each channel."""
     n_samples, length = samples.shape[1], int(rng.uniform(0.004, 0.05) * SAMPLE_RATE)
     decay = np.exp(-np.arange(length) / (length * rng.uniform(0.1, 0.5)))
-    response = rng.standard_normal((2, length)) * decay
+    response = np.asarray(rng.standard_normal((2, length)) * decay)
     response *= rng.uniform(0.3, 2.0) / np.sqrt(np.square(response).sum(axis=1, keepdims=True))
     response[:, 0] += 1
     size = n_samples + length
-    wet: Samples = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(response, size), size)[:, :n_samples]
-    return wet
+    wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(response, size), size)
+    return wet[:, :n_samples].astype(np.float32)
 
 
 def widened(samples: Samples, rng: np.random.Generator) -> Samples:
@@ -60,4 +60,5 @@ def widened(samples: Samples, rng: np.random.Generator) -> Samples:
 
 def narrowed(samples: Samples, share: float) -> Samples:
     """Bring stereo samples nearer to mono; at a share of 1 they are mono."""
-    return samples + (samples.mean(axis=0, keepdims=True) - samples) * np.float32(share)
+    middle = samples.mean(axis=0, keepdims=True)
+    return np.asarray(samples + (middle - samples) * np.float32(share), np.float32)
