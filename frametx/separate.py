@@ -121,7 +121,7 @@ def survey_song(
             frames = torch.cat([frames, rest], dim=-1)
         if frames.numel():
             # the squared magnitude is cheaper than abs() and has its maximum at the same place
-            largest = max(largest, float(torch.view_as_real(frames).square().sum(-1).amax()))
+            largest = max(largest, float(frames.real.square().addcmul_(frames.imag, frames.imag).amax()))
         if on_block is not None:
             on_block(block.samples.shape[1])
     if n_samples == 0:
