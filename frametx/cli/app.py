@@ -6,9 +6,14 @@ Importing this module must stay cheap: no torch, no numpy. Each command module i
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from frametx import __version__
+from frametx.cli.doctor import doctor
+from frametx.cli.models import app as models
+from frametx.cli.separate import separate
 from frametx.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, FrametxError, UsageError
 
 app = typer.Typer(
@@ -20,9 +25,24 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"frametx {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
     """Remove vocals from songs with the FrameTransformer networks."""
+
+
+app.command()(separate)
+app.command()(doctor)
+app.add_typer(models, name="models")
 
 
 def main() -> None:

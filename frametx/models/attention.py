@@ -1,0 +1,148 @@
+"""Residual attention: softmax over scores that were summed over several layers, without ever holding the scores.
+
+A layer's scores are `q k'`, and a later layer adds its own to them. A sum of products is one product of concatenated
+factors, so what travels from layer to layer are the factors:
+
+    softmax(q1 k1' + 2 q2 k2') v  =  attention([q1 2*q2], [k1 k2], v)
+
+Memory grows with the number of frames instead of its square. Exact up to rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frametx.models.layers import RotaryEmbedding
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Factor:
+    """Scores of one layer as a product, ready to be used: rotated, the query scaled.
+
+    Attributes:
+        query: `[b a t h d]`.
+        key: `[b a t h d]`.
+    """
+
+    query: Tensor
+    key: Tensor
+
+
+class Scores:
+    """A sum of scores as a list of factors, each with the number of times it occurs."""
+
+    def __init__(self, terms: dict[Factor, int] | None = None) -> None:
+        self.terms = terms or {}
+
+    def __add__(self, other: Scores) -> Scores:
+        """Sum two sums; a factor that occurs in both is kept once."""
+        terms = dict(self.terms)
+        for factor, count in other.terms.items():
+            terms[factor] = terms.get(factor, 0) + count
+        return Scores(terms)
+
+    def concatenated(self) -> tuple[Tensor, Tensor]:
+        """Return one query and one key `[b a t h d]` whose product is the sum."""
+        if len(self.terms) == 1 and next(iter(self.terms.values())) == 1:
+            factor = next(iter(self.terms))
+            return factor.query, factor.key
+        queries = [factor.query if count == 1 else factor.query * count for factor, count in self.terms.items()]
+        return torch.cat(queries, dim=-1), torch.cat([factor.key for factor in self.terms], dim=-1)
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """View `[b a t f]` as `[b a t h d]`."""
+    return x.view(*x.shape[:-1], heads, -1)
+
+
+def attend(scores: Scores, value: Tensor) -> Tensor:
+    """Weigh the values of all frames by the softmax of the scores; each map and head on its own.
+
+    Args:
+        scores: The summed scores.
+        value: `[b a t h d]`.
+
+    Returns:
+        `[b a t f]`, heads merged.
+    """
+    b, a, t, h, d = value.shape
+    query, key = scores.concatenated()
+    width = max(query.shape[-1], d)
+    # the fused kernels want the same width everywhere; zeros change nothing
+    q, k, v = (F.pad(x, (0, width - x.shape[-1])).flatten(0, 1).transpose(1, 2) for x in (query, key, value))
+    y = F.scaled_dot_product_attention(q, k, v, scale=1.0)  # (b a) h t width
+    return y[..., :d].transpose(1, 2).reshape(b, a, t, h * d)
+
+
+def attend_to(scores: Tensor, value: Tensor) -> Tensor:
+    """As `attend`, for scores that had to be computed: where gates act on them, or where frames are few.
+
+    Args:
+        scores: `[b a h t t]`, queries before keys; overwritten when no gradient is needed and they are not kept.
+        value: `[b a t h d]`.
+
+    Returns:
+        `[b a t f]`, heads merged.
+    """
+    y = scores.softmax(dim=-1, dtype=_softmax_dtype(scores)).to(value.dtype) @ value.transpose(2, 3)  # b a h t d
+    return y.transpose(2, 3).flatten(3)
+
+
+def products(query: Tensor, key: Tensor) -> Tensor:
+    """Return the scores `[b a h t t]` of a rotated query and key `[b a t h d]`, in float32 at least."""
+    scores = query.transpose(2, 3) @ key.permute(0, 1, 3, 4, 2)
+    return scores.to(_softmax_dtype(scores))
+
+
+def _softmax_dtype(scores: Tensor) -> torch.dtype:
+    return torch.float64 if scores.dtype == torch.float64 else torch.float32
+
+
+class ResidualAttention(nn.Module):
+    """Attention over frames for several maps side by side, with scores that add up from layer to layer.
+
+    The score scale is the square root of all bins, not of a head's: as in training.
+
+    Args:
+        projections: What makes queries, keys and values `[b a t f]`.
+        output: What is applied to the attended values.
+        features: Bins of the level.
+        heads: Heads, consecutive groups of bins.
+    """
+
+    def __init__(
+        self, projections: tuple[nn.Module, nn.Module, nn.Module], output: nn.Module, features: int, heads: int
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = features**-0.5
+        self.embedding = RotaryEmbedding(features // heads)
+        self.q_proj, self.k_proj, self.v_proj = projections
+        self.o_proj = output
+
+    def project(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rotated query, rotated key and value, each `[b a t h d]`, the query scaled."""
+        query = self.embedding(split_heads(self.q_proj(x), self.heads), scale=self.scale)
+        key = self.embedding(split_heads(self.k_proj(memory), self.heads))
+        return query, key, split_heads(self.v_proj(memory), self.heads)
+
+    def forward(self, x: Tensor, memory: Tensor | None = None, previous: Scores | None = None) -> tuple[Tensor, Scores]:
+        """Attend.
+
+        Args:
+            x: What asks, `[b c t f]`.
+            memory: What is asked, `[b c t f]`; None for `x` itself.
+            previous: Scores to add.
+
+        Returns:
+            Maps `[b a t f]` and the summed scores.
+        """
+        query, key, value = self.project(x, x if memory is None else memory)
+        scores = Scores({Factor(query, key): 1})
+        if previous is not None:
+            scores = scores + previous
+        return self.o_proj(attend(scores, value)), scores

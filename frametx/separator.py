@@ -1,0 +1,256 @@
+"""Load models once, separate many songs: the public API and what the command line calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from frametx.audio.pcm import quantise
+from frametx.audio.reader import SongReader
+from frametx.audio.writer import StemWriter, WrittenStem
+from frametx.device import dtype_name, pick_device, pick_dtype
+from frametx.ensemble import Rule, check_weights
+from frametx.errors import AudioError, UsageError
+from frametx.masker import Masker
+from frametx.outputs import OutputOptions, Stem, bit_depth_for, check_targets, stem_paths
+from frametx.overlap import Background
+from frametx.selftest import agrees_with_cpu
+from frametx.separate import ArraySong, Progress, Samples, Stems, separate_blocks, survey_song
+from frametx.snapshots import Model, resolve_models
+from frametx.spectrum import SAMPLE_RATE
+from frametx.windows import WindowOptions, plans
+
+if TYPE_CHECKING:
+    from frametx.models.network import Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One separated song.
+
+    Attributes:
+        source: The song.
+        stems: The files written.
+        seconds: Length of the song.
+        elapsed_seconds: Time taken.
+        notes: What a person should know: a downmix, clipped samples, a broken window.
+    """
+
+    source: Path
+    stems: Mapping[Stem, WrittenStem]
+    seconds: float
+    elapsed_seconds: float
+    notes: tuple[str, ...]
+
+
+class Separator:
+    """Separates songs with one model or an ensemble, loaded once.
+
+    Args:
+        models: Names of snapshots, presets or paths of checkpoints, separated by commas, or a list of them.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, fp32, bf16 or fp16.
+        windows: Windows and ensemble; by default what suits the models.
+        offline: Never fetch a snapshot.
+        on_note: Told what happens meanwhile, such as a download.
+
+    Raises:
+        FrametxError: A model, device or option that there is not.
+
+    Example:
+        >>> separator = frametx.Separator("mini")
+        >>> separator.separate_file("song.flac", "separated")
+    """
+
+    def __init__(
+        self,
+        models: str | Path | Sequence[str | Path] = "",
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        windows: WindowOptions | None = None,
+        offline: bool = False,
+        on_note: Callable[[str], None] | None = None,
+    ) -> None:
+        self.device = _pick_working_device(device)
+        self.dtype = pick_dtype(precision, self.device)
+        self.models, self.windows = resolve_models(models, windows or WindowOptions(), offline=offline, on_note=on_note)
+        check_weights(self.windows.weights, len(self.models), self.windows.rule or Rule.MIN)
+        self._maskers = [self._masker(model) for model in self.models]
+        sizes = {masker.network.n_fft for masker in self._maskers}
+        if len(sizes) > 1:
+            raise UsageError(
+                f"these models use different STFT sizes ({', '.join(map(str, sorted(sizes)))})", "run them one by one"
+            )
+        self.n_fft = sizes.pop()
+        for masker in self._maskers:  # windows that no song could be cut into are refused before any song is read
+            plans(masker.name, masker.network, self.windows, 1)
+
+    @property
+    def precision(self) -> str:
+        """The number format in use: fp32, bf16 or fp16."""
+        return dtype_name(self.dtype)
+
+    def separate_file(
+        self,
+        path: str | Path,
+        output: str | Path | Mapping[Stem, Path] = "separated",
+        options: OutputOptions | None = None,
+        *,
+        start_seconds: float = 0.0,
+        end_seconds: float | None = None,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Separate one file into stems.
+
+        Args:
+            path: The song.
+            output: A folder, made if missing, for `<track>_Instrumental.<ext>` and `<track>_Vocals.<ext>`; or the
+                path of each stem.
+            options: How stems are written.
+            start_seconds: Where to begin; the section is treated as a song of its own.
+            end_seconds: Where to end; None: at the end.
+            progress: Told the stage (`survey`, `separate`) and how much of it is done, 0..1.
+
+        Raises:
+            AudioError: The song cannot be read, or a stem cannot be written. Nothing is left behind.
+        """
+        options = options or OutputOptions()
+        path = Path(path)
+        started = time.perf_counter()
+        with ExitStack() as stack:
+            song = stack.enter_context(SongReader(path, start_seconds=start_seconds, end_seconds=end_seconds))
+            targets = output if isinstance(output, Mapping) else stem_paths(path, Path(output), options)
+            check_targets(path, targets)
+            bit_depth = bit_depth_for(options, song.info)
+            writers = {
+                stem: stack.enter_context(
+                    StemWriter(
+                        target,
+                        format=options.format,
+                        sample_rate=song.sample_rate,
+                        channels=song.channels,
+                        bit_depth=bit_depth,
+                        overwrite=options.overwrite,
+                        n_samples=song.n_samples,
+                    )
+                )
+                for stem, target in targets.items()
+            }
+            n_samples = 0
+            with Background() as encoder:
+                for stems in self._stems(song, progress, song.n_samples):
+                    encoder.call(_write, writers, stems)
+                    n_samples += stems.mix.shape[1]
+            written = {stem: writer.finish() for stem, writer in writers.items()}
+        notes = [*song.notes, *self.take_notes(), *_clipping_notes(written, options)]
+        return Result(
+            source=path,
+            stems=written,
+            seconds=n_samples / song.sample_rate,
+            elapsed_seconds=time.perf_counter() - started,
+            notes=tuple(notes),
+        )
+
+    def separate_array(
+        self, mix: Samples, sample_rate: int = SAMPLE_RATE, *, progress: Progress | None = None
+    ) -> dict[Stem, Samples]:
+        """Separate samples in memory.
+
+        Args:
+            mix: Float samples `[c n]` with one or two channels, or `[n]`; full scale is 1.
+            sample_rate: Samples per second.
+            progress: Told the stage and how much of it is done, 0..1.
+
+        Returns:
+            The stems, float32, in the shape of `mix`; instrumental + vocals = mix.
+
+        Raises:
+            AudioError: No samples, more than two channels, or values that are not finite.
+        """
+        samples = np.atleast_2d(np.asarray(mix, dtype=np.float32))
+        if samples.ndim != 2 or samples.shape[0] > 2 or samples.shape[1] == 0:
+            raise AudioError(
+                f"an array of shape {np.shape(mix)} is no song", "give [channels, samples] with 1 or 2 channels"
+            )
+        if not np.isfinite(samples).all():
+            raise AudioError("the array holds values that are not finite")
+        stretches = list(self._stems(ArraySong(samples=samples, sample_rate=sample_rate), progress, samples.shape[1]))
+        vocals = np.concatenate([stems.vocals for stems in stretches], axis=1).reshape(np.shape(mix))
+        instrumental = np.concatenate([stems.instrumental for stems in stretches], axis=1).reshape(np.shape(mix))
+        return {Stem.INSTRUMENTAL: instrumental, Stem.VOCALS: vocals}
+
+    def take_notes(self) -> list[str]:
+        """What the models had to say since the last call, each once."""
+        notes = [note for masker in self._maskers for note in masker.notes]
+        for masker in self._maskers:
+            masker.notes.clear()
+        return notes
+
+    def _stems(self, song: Any, progress: Progress | None, n_samples: int | None) -> Any:
+        n_read = 0
+
+        def on_block(n_new: int) -> None:
+            nonlocal n_read
+            n_read += n_new
+            if progress is not None and n_samples:
+                progress("survey", min(1.0, n_read / n_samples))
+
+        survey = survey_song(song, self.n_fft, original=self.windows.grid, on_block=on_block)
+        return separate_blocks(song, survey, self._maskers, self.windows, progress=progress)
+
+    def _masker(self, model: Model) -> Masker:
+        def load() -> Network:
+            return model.load()
+
+        network = load().to(self.device)
+        exact = None if self.dtype == torch.float32 else load
+        return Masker(name=model.name, network=network.cast(self.dtype), device=self.device, exact=exact)
+
+
+def separate_song(
+    path: str | Path,
+    output: str | Path = "separated",
+    *,
+    models: str | Path | Sequence[str | Path] = "",
+    **options: Any,
+) -> Result:
+    """Separate one song; loads the models for it alone. See `Separator` for the options, and to separate many."""
+    return Separator(models, **options).separate_file(path, output)
+
+
+def _write(writers: Mapping[Stem, StemWriter], stems: Stems) -> None:
+    """Write a stretch; as integers the stems sum to the song exactly, where nothing clips."""
+    bits = next(iter(writers.values())).bits
+    blocks: dict[Stem, np.ndarray[Any, Any]]
+    if bits is None:
+        blocks = {Stem.INSTRUMENTAL: stems.instrumental, Stem.VOCALS: stems.vocals}
+    else:
+        vocals = quantise(stems.vocals, bits)
+        blocks = {Stem.INSTRUMENTAL: quantise(stems.mix, bits) - vocals, Stem.VOCALS: vocals}
+    for stem, writer in writers.items():
+        writer.write(blocks[stem])
+
+
+def _clipping_notes(written: Mapping[Stem, WrittenStem], options: OutputOptions) -> list[str]:
+    return [
+        f"{stem.value}: {done.n_clipped} samples exceeded full scale (peak {done.peak:.3f}) and were clipped in "
+        f"{options.format}; --format wav --bit-depth float keeps them"
+        for stem, done in written.items()
+        if done.n_clipped
+    ]
+
+
+def _pick_working_device(name: str) -> torch.device:
+    """The device asked for; `auto` never takes one that computes something else than the CPU does."""
+    device = pick_device(name)
+    if name == "auto" and device.type == "mps" and not agrees_with_cpu(device):
+        return torch.device("cpu")
+    return device
