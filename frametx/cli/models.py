@@ -136,7 +136,9 @@ def import_(
     manifest, store = _open(models, cache)
     with transfer(quiet=quiet or as_json) as shown:
         shown.start(file.name)
-        snapshot, _ = import_checkpoint(file, as_, manifest, store, user_file=models, on_bytes=shown.on_bytes)
+        snapshot, _ = import_checkpoint(
+            file, as_, manifest, store, user_file=models, on_bytes=shown.on_bytes, on_note=shown.on_note
+        )
     _report({"name": snapshot.name, **_file_facts(snapshot, store)}, as_json, quiet)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from servers.mega import proof_is_good
+from tests.servers.mega import proof_is_good
 
 from frametx.download.hashcash import solve
 from frametx.errors import DownloadError

@@ -7,7 +7,7 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from servers.mega import MegaFile, Reply, api
+from tests.servers.mega import MegaFile, Reply, api
 
 from frametx.download.mega import fetch_mega
 from frametx.download.mega_cipher import FileKey, MetaMac, chunk_lengths

@@ -104,6 +104,16 @@ def api(value: Any) -> Reply:
     return Reply(body=json.dumps(value).encode())
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """Says nothing about clients that hang up."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class FakeMega:
     """The API and the file server in one.
 
@@ -124,8 +134,7 @@ class FakeMega:
         self.hashcash: tuple[str, int] | None = None
         self.single_use = False
         self.data_base = ""
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), self._handler())
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -258,7 +267,7 @@ def main() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     for port in (int(api_port), int(data_port)):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), mega._handler())
+        server = Server(("127.0.0.1", port), mega._handler())
         if port == int(api_port):
             server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
