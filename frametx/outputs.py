@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from frametx.audio.encoders import stem_format
+from frametx.audio.formats import stem_format
 from frametx.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
-    from frametx.audio.info import AudioInfo, BitDepth
-    from pathlib import Path
     from collections.abc import Mapping
+    from pathlib import Path
+
+    from frametx.audio.info import AudioInfo, BitDepth
 
 
 class Stem(StrEnum):

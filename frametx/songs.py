@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-
-from frametx.errors import AudioError
 from typing import TYPE_CHECKING
 
+from frametx.errors import AudioError
+
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterable
+    from pathlib import Path
 
 SUFFIXES = frozenset(
     (
