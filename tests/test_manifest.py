@@ -57,7 +57,13 @@ def test_the_numbers_in_the_manifest_are_those_of_the_networks():
 
     seen = set()
     for snapshot in load_manifest().snapshots.values():
-        facts = (snapshot.architecture, str(snapshot.sizes), snapshot.tensors, snapshot.parameters, snapshot.tensor_bytes)
+        facts = (
+            snapshot.architecture,
+            str(snapshot.sizes),
+            snapshot.tensors,
+            snapshot.parameters,
+            snapshot.tensor_bytes,
+        )
         if snapshot.bundled or facts in seen:
             continue
         seen.add(facts)
