@@ -296,7 +296,7 @@ def _admit(snapshot: Snapshot, folder: Path, size: int | None, done: int) -> Non
         )
     elif snapshot.tensor_bytes is not None and size < snapshot.tensor_bytes / SIZE_TOLERANCE:
         raise DownloadError(
-            f"snapshot {snapshot.name!r} holds about {amount(snapshot.tensor_bytes)} of tensors; this file has {amount(size)}",
+            f"snapshot {snapshot.name!r} holds {amount(snapshot.tensor_bytes)} of tensors; this file has {amount(size)}",
             "it is another file, or a damaged one: check the link",
         )
     needed = size - done + SPARE_BYTES

@@ -211,7 +211,7 @@ def remove(
     manifest, store = _open(models, cache)
     results = []
     for snapshot in _chosen(manifest, names):
-        freed = store.remove(snapshot, forget=forget)
+        freed = store.remove(snapshot, forget=forget or not snapshot.sources)
         forgotten = not snapshot.sources and remove_snapshot(snapshot.name, models)
         results.append({"name": snapshot.name, "freed_bytes": freed, "left_manifest": forgotten})
         if not (quiet or as_json):
@@ -256,7 +256,7 @@ def add(
 
     manifest, store = _open(models, cache)
     if "://" not in source and not source.startswith("file:"):
-        source = Path(source).expanduser().absolute().as_uri()
+        source = Path(source).expanduser().resolve().as_uri()
     with transfer(quiet=quiet or as_json) as shown:
         shown.start(name)
         snapshot, _ = add_snapshot(

@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
+
 from tests.servers.files import FakeFiles
 from tests.servers.mega import FakeMega
 
