@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
 import numpy as np
 
+from frametx.audio.fifo import Fifo
 from frametx.audio.info import AudioInfo, BitDepth
 from frametx.errors import AudioError
 
@@ -67,7 +67,7 @@ def av_blocks(info: AudioInfo, size: int, start: int, end: int | None) -> Iterat
     """
     with info.path.open("rb") as file:
         position = 0
-        pending = _Fifo()
+        pending = Fifo()
         for samples in _trimmed(info, file):
             before, position = position, position + samples.shape[1]
             first, last = max(start - before, 0), samples.shape[1] if end is None else end - before
@@ -80,40 +80,13 @@ def av_blocks(info: AudioInfo, size: int, start: int, end: int | None) -> Iterat
             yield pending.pull(pending.n_samples)
 
 
-class _Fifo:
-    """Samples waiting to become a block."""
-
-    def __init__(self) -> None:
-        self._parts: deque[NDArray[np.float32]] = deque()
-        self.n_samples = 0
-
-    def push(self, samples: NDArray[np.float32]) -> None:
-        if samples.shape[1]:
-            self._parts.append(samples)
-            self.n_samples += samples.shape[1]
-
-    def pull(self, n_samples: int) -> NDArray[np.float32]:
-        """The oldest samples, at most `n_samples`."""
-        taken: list[NDArray[np.float32]] = []
-        missing = min(n_samples, self.n_samples)
-        self.n_samples -= missing
-        while missing:
-            part = self._parts.popleft()
-            if part.shape[1] > missing:
-                self._parts.appendleft(part[:, missing:])
-                part = part[:, :missing]
-            taken.append(part)
-            missing -= part.shape[1]
-        return np.concatenate(taken, axis=1)
-
-
 def _trimmed(info: AudioInfo, file: BinaryIO) -> Iterator[NDArray[np.float32]]:
     """Decoded samples without the padding at the end."""
     with av.open(file, options=_OPTIONS) as container:
         stream = _audio_stream(info.path, container)
         exact = stream.time_base is not None and stream.time_base * info.sample_rate == 1
         decoded = _Decoded(info, exact=exact)
-        pending = _Fifo()
+        pending = Fifo()
         n_given = 0
         claimed = stream.duration if exact else None
         for samples in decoded.frames(container, stream):
@@ -216,10 +189,11 @@ def _audio_stream(path: Path, container: Any) -> Any:
 
 
 def _claimed_samples(container: Any, stream: Any) -> int | None:
+    sample_rate: int = stream.codec_context.sample_rate
     if stream.duration is not None and stream.time_base is not None:
-        return round(stream.duration * stream.time_base * stream.codec_context.sample_rate)
+        return round(float(stream.duration * stream.time_base * sample_rate))
     if container.duration is not None:
-        return round(container.duration * stream.codec_context.sample_rate / av.time_base)
+        return round(container.duration / float(av.time_base) * sample_rate)
     return None
 
 
