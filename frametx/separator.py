@@ -15,16 +15,19 @@ import torch
 from frametx.audio.pcm import quantise
 from frametx.audio.reader import SongReader
 from frametx.audio.writer import StemWriter, WrittenStem
+from frametx.audio.tags import Tags, read_tags
 from frametx.device import dtype_name, pick_device, pick_dtype
-from frametx.ensemble import Rule, check_weights
 from frametx.errors import AudioError, UsageError
 from frametx.masker import Masker
 from frametx.models.network import Network
-from frametx.outputs import OutputOptions, Stem, bit_depth_for, check_targets, stem_paths
+from frametx.naming import Naming, check_collisions
+from frametx.outputs import OutputOptions, Stem, bit_depth_for, refuse_own_song
 from frametx.overlap import Background
-from frametx.selftest import agrees_with_cpu
+from frametx.provenance import TAG, Recipe, file_sha256, recipe_for
 from frametx.separate import ArraySong, Progress, Samples, Stems, separate_blocks, survey_song
-from frametx.snapshots import Model, resolve_models
+from frametx.setup import Setup, prepare
+from frametx.snapshots import Model
+from frametx.songs import SongFile
 from frametx.spectrum import SAMPLE_RATE
 from frametx.windows import WindowOptions, plans
 
@@ -39,6 +42,7 @@ class Result:
         seconds: Length of the song.
         elapsed_seconds: Time taken.
         notes: What a person should know: a downmix, clipped samples, a broken window.
+        song_sha256: The digest of the song's file.
     """
 
     source: Path
@@ -46,13 +50,15 @@ class Result:
     seconds: float
     elapsed_seconds: float
     notes: tuple[str, ...]
+    song_sha256: str
 
 
 class Separator:
     """Separates songs with one model or an ensemble, loaded once.
 
     Args:
-        models: Names of snapshots, presets or paths of checkpoints, separated by commas, or a list of them.
+        models: Names of snapshots, presets or paths of checkpoints, separated by commas, or a list of them; or a
+            setup, which says everything else too.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, fp32, bf16 or fp16.
         windows: Windows and ensemble; by default what suits the models.
@@ -69,7 +75,7 @@ class Separator:
 
     def __init__(
         self,
-        models: str | Path | Sequence[str | Path] = "",
+        models: str | Path | Sequence[str | Path] | Setup = "",
         *,
         device: str = "auto",
         precision: str = "auto",
@@ -77,10 +83,12 @@ class Separator:
         offline: bool = False,
         on_note: Callable[[str], None] | None = None,
     ) -> None:
-        self.device = _pick_working_device(device)
-        self.dtype = pick_dtype(precision, self.device)
-        self.models, self.windows = resolve_models(models, windows or WindowOptions(), offline=offline, on_note=on_note)
-        check_weights(self.windows.weights, len(self.models), self.windows.rule or Rule.MIN)
+        if not isinstance(models, Setup):
+            models = prepare(models, device=device, precision=precision, windows=windows, offline=offline, on_note=on_note)
+        self.setup = models
+        self.models, self.windows = models.models, models.windows
+        self.device = pick_device(models.device)
+        self.dtype = pick_dtype(models.precision, self.device)
         self._maskers = [self._masker(model) for model in self.models]
         sizes = {masker.network.n_fft for masker in self._maskers}
         if len(sizes) > 1:
@@ -236,11 +244,3 @@ def _clipping_notes(written: Mapping[Stem, WrittenStem], options: OutputOptions)
         for stem, done in written.items()
         if done.n_clipped
     ]
-
-
-def _pick_working_device(name: str) -> torch.device:
-    """The device asked for; `auto` never takes one that computes something else than the CPU does."""
-    device = pick_device(name)
-    if name == "auto" and device.type == "mps" and not agrees_with_cpu(device):
-        return torch.device("cpu")
-    return device
