@@ -128,7 +128,7 @@ def _values(song: Path, stem: Stem, extension: str, tags: Tags) -> dict[str, str
     number = re.match(r"\d+", tags.first("tracknumber") or "")
     return {
         "track": song.stem,
-        "stem": stem.title,
+        "stem": stem.label,
         "dir": Path(os.path.abspath(song)).parent.name,  # noqa: PTH100  (Path.resolve() would follow links)
         "ext": extension,
         "trackext": song.suffix.removeprefix("."),

@@ -20,7 +20,7 @@ class Stem(StrEnum):
     VOCALS = "vocals"
 
     @property
-    def title(self) -> str:
+    def label(self) -> str:
         """The word in file names and titles."""
         return self.value.capitalize()
 

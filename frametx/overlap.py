@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from collections.abc import Callable, Iterable, Iterator
 
 T = TypeVar("T")
 _END = object()
@@ -42,11 +44,13 @@ class Background:
     def __enter__(self) -> Self:
         return self
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
+    def call(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """Queue a call; waits while `depth` calls are queued."""
         while len(self._pending) >= self._depth:
             self._pending.popleft().result()
-        self._pending.append(self._pool.submit(function, *arguments))
+        future = self._pool.submit(function, *arguments)
+        self._pending.append(future)
+        return future
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

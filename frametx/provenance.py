@@ -1,8 +1,8 @@
 """Where stems come from: what made them, of which song, and whether that is what is wanted now.
 
-A *recipe* is everything besides the song that decides what is in a stem. It is written into every stem's tags, and
-`<output>/.frametx.jsonl`, the *ledger*, has a line for each song: what was begun, what is done. So a second run knows
-what it need not do again, and an interrupted one which files are its own.
+A *recipe* is everything besides the song that decides what is in a stem. It is written into every stem's tags, before
+the stem gets its name, and `<output>/.frametx.jsonl`, the *ledger*, has a line for each finished song. So a second run
+knows what it need not do again, and even after a power cut no stem is without its provenance.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -123,9 +123,9 @@ class _Stamp:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What the ledger says about one stem."""
+    """What is known about one stem; from its tags alone there are no stamps."""
 
-    stamp: _Stamp | None  # None: begun, not done
+    stamp: _Stamp | None
     song: _Stamp | None
     song_sha256: str
     key: str
@@ -170,8 +170,9 @@ class Ledger:
             return "done"
         for stem, entry in entries.items():
             if entry is None:
-                raise AudioError(f"{targets[stem]} exists already", "replace it with --overwrite, or choose another folder")
-            if entry.stamp not in (None, stamps[stem]):
+                hint = "replace it with --overwrite, or choose another folder"
+                raise AudioError(f"{targets[stem]} exists already and is not frametx's", hint)
+            if entry.key != recipe.key and entry.stamp != stamps[stem]:
                 raise AudioError(
                     f"{targets[stem]} was changed since it was written, and other parameters are wanted now",
                     "replace it with --overwrite, or choose another folder",
@@ -182,21 +183,11 @@ class Ledger:
         """Whether the ledger knows a file as a stem."""
         return self._name(path) in self._entries
 
-    def was_begun(self, target: Path) -> bool:
-        """Whether a run began to write this file and never said how that ended."""
-        entry = self._entries.get(self._name(target))
-        return entry is not None and entry.stamp is None
-
-    def begin(self, targets: Iterable[Path], recipe: Recipe) -> None:
-        """Say that these files are about to be written."""
-        self._append({"event": "begin", "stems": [self._name(target) for target in targets], "key": recipe.key})
-
     def finish(self, song: Path, song_sha256: str, targets: Mapping[Stem, Path], recipe: Recipe) -> None:
         """Say that a song is done."""
         status = song.stat()
         self._append(
             {
-                "event": "done",
                 "song": {
                     "path": os.path.abspath(song),  # noqa: PTH100  (Path.resolve() would follow links)
                     "size": status.st_size,
@@ -210,10 +201,6 @@ class Ledger:
                 "when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             }
         )
-
-    def give_up(self, targets: Iterable[Path]) -> None:
-        """Take `begin` back: nothing was written."""
-        self._append({"event": "gave up", "stems": [self._name(target) for target in targets]})
 
     def _entry(self, target: Path) -> _Entry | None:
         """What is known about a stem that is there: from the ledger, else from its tags."""
@@ -229,28 +216,15 @@ class Ledger:
             return
         except OSError as error:
             raise AudioError(f"{self._path} cannot be read: {error.strerror}", "choose another output folder") from error
-        before: dict[str, _Entry] = {}  # what `gave up` goes back to
         for line in text.splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # cut short, or not ours
-                self._take(json.loads(line), before)
+                self._take(json.loads(line))
 
-    def _take(self, values: dict[str, Any], before: dict[str, _Entry]) -> None:
-        if values["event"] == "done":
-            song = values["song"]
-            for stem in values["stems"].values():
-                stamp = _Stamp(stem["size"], stem["mtime_ns"])
-                song_stamp = _Stamp(song["size"], song["mtime_ns"])
-                self._entries[stem["path"]] = _Entry(stamp, song_stamp, song["sha256"], values["key"])
-        elif values["event"] == "begin":
-            for name in values["stems"]:
-                if name in self._entries:
-                    before[name] = self._entries[name]
-                self._entries[name] = _Entry(None, None, "", "")
-        elif values["event"] == "gave up":
-            for name in values["stems"]:
-                self._entries.pop(name, None)
-                if name in before:
-                    self._entries[name] = before[name]
+    def _take(self, values: dict[str, Any]) -> None:
+        song = values["song"]
+        for stem in values["stems"].values():
+            stamp, song_stamp = _Stamp(stem["size"], stem["mtime_ns"]), _Stamp(song["size"], song["mtime_ns"])
+            self._entries[stem["path"]] = _Entry(stamp, song_stamp, song["sha256"], values["key"])
 
     def _append(self, values: dict[str, Any]) -> None:
         try:

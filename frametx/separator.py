@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from frametx.audio.tags import Tags, read_tags
 from frametx.device import dtype_name, pick_device, pick_dtype
 from frametx.errors import AudioError, UsageError
 from frametx.masker import Masker
-from frametx.models.network import Network
 from frametx.naming import Naming, check_collisions
 from frametx.outputs import OutputOptions, Stem, bit_depth_for, refuse_own_song
 from frametx.overlap import Background
@@ -30,6 +29,9 @@ from frametx.snapshots import Model
 from frametx.songs import SongFile
 from frametx.spectrum import SAMPLE_RATE
 from frametx.windows import WindowOptions, plans
+
+if TYPE_CHECKING:
+    from frametx.models.network import Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,9 @@ class Separator:
         self._maskers = [self._masker(model) for model in self.models]
         sizes = {masker.network.n_fft for masker in self._maskers}
         if len(sizes) > 1:
-            raise UsageError(f"these models use different STFT sizes ({', '.join(map(str, sorted(sizes)))})", "run them one by one")
+            raise UsageError(
+                f"these models use different STFT sizes ({', '.join(map(str, sorted(sizes)))})", "run them one by one"
+            )
         self.n_fft = sizes.pop()
         for masker in self._maskers:  # windows that no song could be cut into are refused before any song is read
             plans(masker.name, masker.network, self.windows, 1)
@@ -111,6 +115,7 @@ class Separator:
         start_seconds: float = 0.0,
         end_seconds: float | None = None,
         progress: Progress | None = None,
+        recipe: Recipe | None = None,
     ) -> Result:
         """Separate one file into stems.
 
@@ -122,6 +127,7 @@ class Separator:
             start_seconds: Where to begin; the section is treated as a song of its own.
             end_seconds: Where to end; None: at the end.
             progress: Told the stage (`survey`, `separate`) and how much of it is done, 0..1.
+            recipe: What these options stand for, if it is known already.
 
         Raises:
             AudioError: The song cannot be read, or a stem cannot be written. Nothing is left behind.
@@ -129,11 +135,10 @@ class Separator:
         options = options or OutputOptions()
         path = Path(path)
         started = time.perf_counter()
+        recipe = recipe or self.recipe(options, start_seconds=start_seconds, end_seconds=end_seconds)
         with ExitStack() as stack:
             song = stack.enter_context(SongReader(path, start_seconds=start_seconds, end_seconds=end_seconds))
-            targets = output if isinstance(output, Mapping) else stem_paths(path, Path(output), options)
-            check_targets(path, targets)
-            bit_depth = bit_depth_for(options, song.info)
+            targets = _targets(path, output, options)
             writers = {
                 stem: stack.enter_context(
                     StemWriter(
@@ -141,7 +146,7 @@ class Separator:
                         format=options.format,
                         sample_rate=song.sample_rate,
                         channels=song.channels,
-                        bit_depth=bit_depth,
+                        bit_depth=bit_depth_for(options, song.info),
                         overwrite=options.overwrite,
                         n_samples=song.n_samples,
                     )
@@ -149,18 +154,38 @@ class Separator:
                 for stem, target in targets.items()
             }
             n_samples = 0
-            with Background() as encoder:
+            with Background() as encoder, Background() as hasher:
+                digest = hasher.call(file_sha256, path)
                 for stems in self._stems(song, progress, song.n_samples):
                     encoder.call(_write, writers, stems)
                     n_samples += stems.mix.shape[1]
-            written = {stem: writer.finish() for stem, writer in writers.items()}
-        notes = [*song.notes, *self.take_notes(), *_clipping_notes(written, options)]
+            sha256 = digest.result()
+            tags = read_tags(path) if options.tags else Tags()
+            written = {}
+            for stem, writer in writers.items():
+                title = stem.label if options.title_suffix else None
+                written[stem] = writer.finish(tags=tags.for_stem(title, {TAG: recipe.tag(sha256)}))
+        notes = [*song.notes, *self.take_notes(), *_writing_notes(written, options)]
         return Result(
             source=path,
             stems=written,
             seconds=n_samples / song.sample_rate,
             elapsed_seconds=time.perf_counter() - started,
             notes=tuple(notes),
+            song_sha256=sha256,
+        )
+
+    def recipe(
+        self, options: OutputOptions, *, start_seconds: float = 0.0, end_seconds: float | None = None
+    ) -> Recipe:
+        """Everything besides the song that decides what the stems hold."""
+        return recipe_for(
+            self.models,
+            self.windows,
+            self.setup.precision,
+            options,
+            start_seconds=start_seconds,
+            end_seconds=end_seconds,
         )
 
     def separate_array(
@@ -181,7 +206,9 @@ class Separator:
         """
         samples = np.atleast_2d(np.asarray(mix, dtype=np.float32))
         if samples.ndim != 2 or samples.shape[0] > 2 or samples.shape[1] == 0:
-            raise AudioError(f"an array of shape {np.shape(mix)} is no song", "give [channels, samples] with 1 or 2 channels")
+            raise AudioError(
+                f"an array of shape {np.shape(mix)} is no song", "give [channels, samples] with 1 or 2 channels"
+            )
         if not np.isfinite(samples).all():
             raise AudioError("the array holds values that are not finite")
         stretches = list(self._stems(ArraySong(samples=samples, sample_rate=sample_rate), progress, samples.shape[1]))
@@ -206,6 +233,8 @@ class Separator:
                 progress("survey", min(1.0, n_read / n_samples))
 
         survey = survey_song(song, self.n_fft, original=self.windows.grid, on_block=on_block)
+        if progress is not None:
+            progress("separate", 0.0)
         return separate_blocks(song, survey, self._maskers, self.windows, progress=progress)
 
     def _masker(self, model: Model) -> Masker:
@@ -218,7 +247,11 @@ class Separator:
 
 
 def separate_song(
-    path: str | Path, output: str | Path = "separated", *, models: str | Path | Sequence[str | Path] = "", **options: Any
+    path: str | Path,
+    output: str | Path = "separated",
+    *,
+    models: str | Path | Sequence[str | Path] = "",
+    **options: Any,
 ) -> Result:
     """Separate one song; loads the models for it alone. See `Separator` for the options, and to separate many."""
     return Separator(models, **options).separate_file(path, output)
@@ -237,10 +270,29 @@ def _write(writers: Mapping[Stem, StemWriter], stems: Stems) -> None:
         writer.write(blocks[stem])
 
 
-def _clipping_notes(written: Mapping[Stem, WrittenStem], options: OutputOptions) -> list[str]:
-    return [
-        f"{stem.value}: {done.n_clipped} samples exceeded full scale (peak {done.peak:.3f}) and were clipped in "
-        f"{options.format}; --format wav --bit-depth float keeps them"
-        for stem, done in written.items()
-        if done.n_clipped
-    ]
+def _targets(song: Path, output: str | Path | Mapping[Stem, Path], options: OutputOptions) -> Mapping[Stem, Path]:
+    """Where the stems go; their folders are made."""
+    if not isinstance(output, Mapping):
+        output = Naming().targets(SongFile(path=song), Path(output), options.stems, options.format)
+    check_collisions([(song, output)])
+    refuse_own_song(song, output.values())
+    for folder in {target.parent for target in output.values()}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AudioError(
+                f"the output folder {folder} cannot be made: {error.strerror}", "choose another with -o"
+            ) from error
+    return output
+
+
+def _writing_notes(written: Mapping[Stem, WrittenStem], options: OutputOptions) -> list[str]:
+    notes = []
+    for stem, done in written.items():
+        if done.n_clipped:
+            notes.append(
+                f"{stem.value}: {done.n_clipped} samples exceeded full scale (peak {done.peak:.3f}) and were clipped "
+                f"in {options.format}; --format wav --bit-depth float keeps them"
+            )
+        notes += [f"{stem.value}: {note}" for note in done.notes]
+    return notes

@@ -138,7 +138,8 @@ class AvEncoder:
             # The edit list counts in the movie's time scale, whose default is milliseconds.
             options = {"movie_timescale": str(sample_rate)}
             self._container = av.open(file, "w", format=form.container, options=options)
-            self._stream = self._container.add_stream(form.codec, rate=sample_rate, layout=self._layout)
+            stream: Any = self._container.add_stream(form.codec, rate=sample_rate, layout=self._layout)
+            self._stream = stream
             self._stream.bit_rate = form.options["bit_rate"] * channels // 2
             self._stream.codec_context.open()
         except (av.error.FFmpegError, ValueError) as error:

@@ -50,9 +50,10 @@ def probe_with_av(path: Path) -> AudioInfo | None:
 
 
 def speakers_of(path: Path) -> list[str]:
-    """FFmpeg's names of the places of the channels, in their order, such as FL, FR, FC."""
+    """FFmpeg's names of the places of the channels, in their order, such as FL, FR, FC; none when it doesn't know."""
     with path.open("rb") as file, av.open(file, options=_OPTIONS) as container:
-        return [channel.name for channel in _audio_stream(path, container).codec_context.layout.channels]
+        names = [channel.name for channel in _audio_stream(path, container).codec_context.layout.channels]
+    return [] if "NONE" in names else names
 
 
 def av_blocks(info: AudioInfo, size: int, start: int, end: int | None) -> Iterator[NDArray[np.float32]]:
@@ -97,8 +98,9 @@ def _trimmed(info: AudioInfo, file: BinaryIO) -> Iterator[NDArray[np.float32]]:
                 n_given += n_ready
                 yield pending.pull(n_ready)
         end = decoded.end
-        # An edit list may count in milliseconds; within one of them the packets know better.
-        if claimed is not None and end - claimed > info.sample_rate // 1000:
+        # An edit list may count in milliseconds; within one of them a shortened last packet knows better.
+        tolerance = info.sample_rate // 1000 if decoded.last_is_short else 0
+        if claimed is not None and end - claimed > tolerance:
             end = claimed
         if (n_ready := min(pending.n_samples, end - n_given)) > 0:
             n_given += n_ready
@@ -117,6 +119,7 @@ class _Decoded:
 
     Attributes:
         end: The end of the last packet in samples from the first frame; unlimited when packets count in other units.
+        last_is_short: The last packet says that it is shorter than the one before, so it says where the song ends.
     """
 
     def __init__(self, info: AudioInfo, *, exact: bool) -> None:
@@ -125,6 +128,8 @@ class _Decoded:
         self._first_pts: int | None = None
         self._n_decoded = 0
         self._last_end = 0
+        self._last_duration = 0
+        self.last_is_short = False
         self.end = 2**62
 
     def frames(self, container: Any, stream: Any) -> Iterator[NDArray[np.float32]]:
@@ -137,6 +142,8 @@ class _Decoded:
                 continue
             if self._exact and packet.pts is not None and packet.duration:
                 self._last_end = max(self._last_end, packet.pts + packet.duration)
+                self.last_is_short = packet.duration < self._last_duration
+                self._last_duration = packet.duration
             for frame in frames:
                 if broken is not None:
                     at = self._n_decoded / self._info.sample_rate
@@ -189,11 +196,11 @@ def _audio_stream(path: Path, container: Any) -> Any:
 
 
 def _claimed_samples(container: Any, stream: Any) -> int | None:
-    sample_rate: int = stream.codec_context.sample_rate
+    sample_rate = int(stream.codec_context.sample_rate)
     if stream.duration is not None and stream.time_base is not None:
-        return round(float(stream.duration * stream.time_base * sample_rate))
+        return round(float(stream.duration * stream.time_base) * sample_rate)
     if container.duration is not None:
-        return round(container.duration / float(av.time_base) * sample_rate)
+        return round(float(container.duration / av.time_base) * sample_rate)
     return None
 
 

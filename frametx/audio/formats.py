@@ -136,6 +136,23 @@ def rate_of(form: StemFormat, sample_rate: int) -> int:
     return max(related or form.rates)
 
 
+# What people meet among what libsndfile does not read: FFmpeg's codecs and their usual names
+_DECODERS = {
+    "aac": "AAC (M4A, MP4)",
+    "ac3": "AC-3",
+    "alac": "ALAC (M4A)",
+    "ape": "Monkey's Audio",
+    "dca": "DTS",
+    "eac3": "E-AC-3",
+    "opus": "Opus (WebM, MP4)",
+    "tta": "TTA",
+    "wavpack": "WavPack",
+    "wmalossless": "WMA Lossless",
+    "wmapro": "WMA Pro",
+    "wmav2": "WMA",
+}
+
+
 def writable_formats() -> dict[str, str]:
     """The names of the formats whose encoder is on this machine, with their descriptions."""
     soundfile_has = soundfile.available_formats()
@@ -152,23 +169,7 @@ def writable_formats() -> dict[str, str]:
 
 def readable_formats() -> dict[str, list[str]]:
     """For each decoding library the formats it reads, by their usual names."""
-    names = {
-        "aac": "AAC",
-        "alac": "ALAC",
-        "ac3": "AC-3",
-        "eac3": "E-AC-3",
-        "dca": "DTS",
-        "wmav2": "WMA",
-        "wmapro": "WMA Pro",
-    }
-    names |= {
-        "wmalossless": "WMA Lossless",
-        "ape": "Monkey's Audio",
-        "wavpack": "WavPack",
-        "tta": "TTA",
-        "mpc7": "Musepack",
-    }
     return {
         "soundfile": sorted(soundfile.available_formats()),
-        "av": sorted(name for codec, name in names.items() if codec in av.codecs_available),
+        "av": sorted(name for codec, name in _DECODERS.items() if codec in av.codecs_available),
     }

@@ -93,28 +93,38 @@ def _is_dropped(frame: id3.Frame) -> bool:
 
 def _read_field(frame: id3.Frame, fields: Fields) -> bool:
     """Add a frame to `fields` if it has a name there."""
-    if isinstance(frame, id3.TXXX):
-        name = _NAME_OF_TEXT.get(frame.desc.lower(), frame.desc)
-        fields.setdefault(name.lower(), []).extend(str(text) for text in frame.text)
-    elif frame.FrameID in _NUMBERS:
+    if frame.FrameID in _NUMBERS:
         number, _, total = str(frame.text[0]).partition("/")
         for name, value in zip(_NUMBERS[frame.FrameID], (number, total), strict=True):
             if value:
                 fields.setdefault(name, []).append(value)
-    elif isinstance(frame, id3.TCON):
-        fields.setdefault("genre", []).extend(frame.genres)
-    elif frame.FrameID in _FRAMES:
-        fields.setdefault(_FRAMES[frame.FrameID], []).extend(str(text) for text in frame.text)
-    elif isinstance(frame, id3.COMM):
-        if not frame.desc.lower().startswith("itun"):
-            fields.setdefault("comment", []).extend(str(text) for text in frame.text)
-    elif isinstance(frame, id3.USLT):
-        fields.setdefault("lyrics", []).append(frame.text)
-    elif isinstance(frame, id3.UFID) and frame.owner == _MUSICBRAINZ:
-        fields.setdefault("musicbrainz_trackid", []).append(frame.data.decode("ascii", errors="replace"))
-    else:
+        return True
+    name_and_values = _name_and_values(frame)
+    if name_and_values is None:
         return False
+    name, values = name_and_values
+    fields.setdefault(name, []).extend(values)
     return True
+
+
+def _name_and_values(frame: id3.Frame) -> tuple[str, list[str]] | None:
+    """A frame's place in `fields`, None when it has none."""
+    if isinstance(frame, id3.TCON):
+        return "genre", list(frame.genres)
+    if isinstance(frame, id3.USLT):
+        return "lyrics", [frame.text]
+    if isinstance(frame, id3.UFID):
+        return ("musicbrainz_trackid", [frame.data.decode("ascii", "replace")]) if frame.owner == _MUSICBRAINZ else None
+    if isinstance(frame, id3.TXXX):
+        name = _NAME_OF_TEXT.get(frame.desc.lower(), frame.desc).lower()
+    elif isinstance(frame, id3.COMM):
+        # iTunes hides Sound Check and others in comments with a name
+        name = frame.desc.lower() if frame.desc.lower().startswith("itun") else "comment"
+    elif frame.FrameID in _FRAMES:
+        name = _FRAMES[frame.FrameID]
+    else:
+        return None
+    return name, [str(text) for text in frame.text]
 
 
 def write(raw: id3.ID3, fields: Mapping[str, Sequence[str]], native: Iterable[id3.Frame]) -> None:

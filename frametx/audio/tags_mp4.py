@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mutagen.mp4 import AtomDataType, MP4Cover, MP4FreeForm, MP4Tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 _ATOMS = {
     "\xa9nam": "title",
@@ -48,6 +48,10 @@ _FREE_NAMES = {
     "Acoustid Id": "acoustid_id",
     "initialkey": "key",
 }
+_SIMPLE: dict[str, tuple[str, Callable[[Any], list[str]]]] = {
+    "tmpo": ("bpm", lambda value: [str(value[0])]),
+    "cpil": ("compilation", lambda value: ["1"] if value else []),
+}
 _DROPPED = {"\xa9too", "pgap"}
 _MIMES = {MP4Cover.FORMAT_JPEG: "image/jpeg", MP4Cover.FORMAT_PNG: "image/png"}
 _NAME_OF_FREE = {free.lower(): name for free, name in _FREE_NAMES.items()}
@@ -64,22 +68,23 @@ def read(raw: MP4Tags) -> tuple[dict[str, list[str]], list[dict[str, Any]], list
         if atom == "covr":
             pictures += [{"data": bytes(cover), "mime": _MIMES.get(cover.imageformat, "image/jpeg")} for cover in value]
         elif atom in _NUMBERS:
-            for name, number in zip(_NUMBERS[atom], value[0], strict=False):
-                if number:
-                    fields[name] = [str(number)]
+            numbers = zip(_NUMBERS[atom], value[0], strict=False)
+            fields |= {name: [str(number)] for name, number in numbers if number}
         elif atom in _ATOMS:
             fields.setdefault(_ATOMS[atom], []).extend(value)
-        elif atom == "tmpo":
-            fields["bpm"] = [str(value[0])]
-        elif atom == "cpil":
-            fields["compilation"] = ["1"] if value else []
+        elif atom in _SIMPLE:
+            name, as_text = _SIMPLE[atom]
+            fields[name] = as_text(value)
         elif atom.startswith(_FREE):
             free = atom.removeprefix(_FREE).lower()
-            texts = [bytes(text).decode("utf-8", errors="replace") for text in value]
-            fields.setdefault(_NAME_OF_FREE.get(free, free), []).extend(texts)
+            fields.setdefault(_NAME_OF_FREE.get(free, free), []).extend(_texts(value))
         elif atom not in _DROPPED:
             native.append((atom, value))
     return fields, pictures, native
+
+
+def _texts(values: Iterable[bytes]) -> list[str]:
+    return [bytes(value).decode("utf-8", errors="replace") for value in values]
 
 
 def write(raw: MP4Tags, fields: Mapping[str, Sequence[str]], native: Iterable[tuple[str, Any]]) -> None:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 _PICTURE_FIELD = "metadata_block_picture"
 
 
-def read(
-    raw: Iterable[tuple[str, str]], blocks: Sequence[Picture]
-) -> tuple[dict[str, list[str]], list[dict[str, Any]]]:
+Found = tuple[dict[str, list[str]], list[dict[str, Any]]]
+
+
+def read(raw: Iterable[tuple[str, str]], blocks: Sequence[Picture]) -> Found:
     """Fields and pictures.
 
     Args:

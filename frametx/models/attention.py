@@ -93,8 +93,9 @@ def attend_to(scores: Tensor, value: Tensor) -> Tensor:
 
 
 def products(query: Tensor, key: Tensor) -> Tensor:
-    """Return the scores `[b a h t t]` of a rotated query and key `[b a t h d]`."""
-    return query.transpose(2, 3) @ key.permute(0, 1, 3, 4, 2)
+    """Return the scores `[b a h t t]` of a rotated query and key `[b a t h d]`, in float32 at least."""
+    scores = query.transpose(2, 3) @ key.permute(0, 1, 3, 4, 2)
+    return scores.to(_softmax_dtype(scores))
 
 
 def _softmax_dtype(scores: Tensor) -> torch.dtype:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from frametx.errors import CheckpointError
+from frametx.models.gan_v1 import GanV1
+from frametx.models.libft2 import LibFT2
+from frametx.models.v1 import V1
+from frametx.models.v2b import V2b
+from frametx.models.v4 import V4
 from frametx.models.v6 import V6
 from frametx.models.v7 import V7
 from frametx.models.v8 import V8
@@ -14,7 +19,9 @@ from frametx.models.v10 import V10
 if TYPE_CHECKING:
     from frametx.models.network import Network, Shapes
 
-NETWORKS: dict[str, type[Network]] = {network.architecture: network for network in (V10, V9, V8, V7, V6)}
+NETWORKS: dict[str, type[Network]] = {
+    network.architecture: network for network in (V10, V9, V8, V7, V6, V4, GanV1, LibFT2, V2b, V1)
+}
 
 
 def architecture_of(shapes: Shapes) -> type[Network]:

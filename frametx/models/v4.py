@@ -58,9 +58,7 @@ class Attention(ResidualAttention):
         self.o_linear = mixed
         self.o_proj = Conv(channels + maps, channels, 3, bias=True)
 
-    def forward(
-        self, x: Tensor, memory: Tensor | None = None, previous: Scores | None = None
-    ) -> tuple[Tensor, Scores]:
+    def forward(self, x: Tensor, memory: Tensor | None = None, previous: Scores | None = None) -> tuple[Tensor, Scores]:
         """Attend from `x` `[b c t f]` to `memory`; returns `[b c t f]` and the summed scores."""
         query, key, value = self.project(x, x if memory is None else memory)
         scores = Scores({Factor(query, key): 1})
