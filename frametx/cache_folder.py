@@ -111,6 +111,14 @@ class CacheFolder:
                 return record.sha256
         return None
 
+    def present_sha256(self) -> str | None:
+        """Return the recorded digest of the file that is there, whoever vouches for it."""
+        for path in self.files:
+            record = read_record(path)
+            if record is not None and not self.problem_of(path):
+                return record.source.removeprefix(CONVERTED_FROM) if record.vouched == "converted" else record.sha256
+        return None
+
     def install(self, finished: Path, *, source: str, sha256: str, vouched: Vouched) -> Path:
         """Give a complete, flushed file its final name, with its record.
 

@@ -35,7 +35,7 @@ def pick_device(name: str) -> torch.device:
         wanted = torch.device(name)
     except RuntimeError as error:
         raise UsageError(f"'{name}' is no device", "use auto, cpu, cuda, cuda:0 (or another number) or mps") from error
-    if wanted.type == "cuda" and wanted.index is None:
+    if str(wanted) == "cuda":
         wanted = torch.device("cuda", 0)
     if wanted not in devices:
         there = ", ".join(str(device) for device in devices)

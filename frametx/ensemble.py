@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from frametx.errors import UsageError
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,10 +43,12 @@ def join_masks(masks: Sequence[Tensor], rule: Rule, weights: Sequence[float] | N
         case Rule.MAX:
             return stacked.amax(0)
         case Rule.MEDIAN:
-            return torch.quantile(stacked, 0.5, dim=0)
+            ranked = stacked.sort(dim=0).values  # torch.quantile takes no tensors of this size
+            return (ranked[(len(masks) - 1) // 2] + ranked[len(masks) // 2]) / 2
         case Rule.MEAN:
             share = stacked.new_tensor(weights or [1.0] * len(masks))
-            return torch.tensordot(share / share.sum(), stacked, dims=1)
+            mean: Tensor = torch.tensordot(share / share.sum(), stacked, dims=1)
+            return mean
 
 
 def check_weights(weights: Sequence[float] | None, n_models: int, rule: Rule) -> None:

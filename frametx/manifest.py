@@ -1,8 +1,7 @@
 """models.toml -> `Snapshot` and `Preset`: every checkpoint and ensemble that has a name, checked entry by entry.
 
 The user's own file is laid over the manifest that comes with frametx, key by key, so that two lines are enough to pin a
-digest or to name a mirror. Whatever is wrong with either is a `ManifestError` that names the file, the entry and the way
-out.
+digest or to name a mirror. Whatever is wrong is a `ManifestError` that names the file, the entry and the way out.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,7 +16,6 @@ from torch import Tensor
 from frametx.device import is_out_of_memory
 from frametx.errors import DeviceError
 from frametx.models.network import Feeding, Network
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +85,8 @@ class Masker:
 
     def _logits(self, network: Network, features: Tensor) -> Tensor:
         try:
-            return network(features)
+            logits: Tensor = network(features)
+            return logits
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

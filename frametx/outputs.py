@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+<<<<<<< HEAD
 from pathlib import Path
 from typing import Any, Literal
 
 from frametx.audio.encoders import stem_format
 from frametx.audio.info import AudioInfo, BitDepth
 from frametx.errors import UsageError
+=======
+from typing import TYPE_CHECKING, Literal
+
+from frametx.audio.formats import stem_format
+from frametx.errors import AudioError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from frametx.audio.info import AudioInfo, BitDepth
+>>>>>>> main
 
 
 class Stem(StrEnum):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Self, TypeVar, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 if TYPE_CHECKING:
-    from types import TracebackType
     from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
 
 T = TypeVar("T")
 _END = object()

@@ -6,11 +6,11 @@ raised to 1 there, with fades at the passage's ends, so that no faint residue of
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor
-
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from frametx.stream import FrameBuffer, MaskSource

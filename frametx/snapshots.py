@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from frametx.ensemble import Rule
 from frametx.errors import UsageError
@@ -11,11 +12,11 @@ from frametx.manifest import Manifest, Snapshot, load_manifest
 from frametx.models.checkpoint import load_network
 from frametx.store import Store
 from frametx.windows import WindowOptions
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from frametx.models.network import Network
     from collections.abc import Callable, Sequence
+
+    from frametx.models.network import Network
 
 CHECKPOINT_SUFFIXES = frozenset((".pth", ".pt", ".ckpt", ".safetensors", ".bin"))
 

@@ -176,11 +176,11 @@ class Store:
                     on_bytes=on_bytes,
                 )
                 fetched = fetch(file.absolute().as_uri(), job)
-                expected = folder.expected_sha256()
+                expected = folder.expected_sha256() or folder.present_sha256()
                 if expected is not None and fetched.sha256 != expected:
                     raise _wrong_digest(snapshot, str(file), fetched.sha256, expected)
                 vouched: Vouched = "imported"
-                if expected is not None:
+                if folder.expected_sha256() is not None:
                     vouched = "pinned" if snapshot.sha256 else "first use"
                 return folder.install(part, source=str(file.absolute()), sha256=fetched.sha256, vouched=vouched)
             finally:
@@ -320,7 +320,7 @@ def _wrong_digest(snapshot: Snapshot, source: str, found: str, expected: str) ->
         why = f"{snapshot.origin} expects {expected}"
         hint = "it is another file, or a damaged one: check the link, or correct the sha256"
     else:
-        why = f"the one that was fetched here first had {expected}"
+        why = f"the one that is or was here has {expected}"
         hint = f"if the new file is right, run `frametx models remove {snapshot.name} --forget` first"
     return DownloadError(f"{source} has the digest {found}; {why}", hint)
 

@@ -7,7 +7,7 @@ One model with one plan of chunks is a source; several sources joined (an ensemb
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol, TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from torch import Tensor
 from frametx.chunks import Chunk, MaskJoiner
 
 if TYPE_CHECKING:
-    from frametx.masker import Feeder
     from collections.abc import Callable, Sequence
+
+    from frametx.masker import Feeder
 
 
 class FrameBuffer:

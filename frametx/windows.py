@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,11 +14,11 @@ from frametx.errors import ModelLimitError, UsageError
 from frametx.models.network import Feeding, Network
 from frametx.postprocess import MergedArtifacts
 from frametx.stream import JoinedMasks, MaskSource, MaskStream
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from frametx.masker import Masker
     from collections.abc import Callable
+
+    from frametx.masker import Masker
 
 DEFAULT_CROP = 1792
 DEFAULT_CONTEXT = 128

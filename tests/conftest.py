@@ -14,11 +14,14 @@ if TYPE_CHECKING:
 # the networks of the tests are too small for two threads, which only wait for one another; read when torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+pytest_plugins = ["servers.fixtures"]
+
 
 @pytest.fixture(autouse=True)
 def private_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Point every user folder into `tmp_path` and refuse connections to anything but loopback."""
     monkeypatch.setenv("FRAMETX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for name in ("FRAMETX_MODELS", "FRAMETX_OFFLINE", "FRAMETX_MEGA_API", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)

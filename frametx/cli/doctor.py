@@ -29,8 +29,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 def _facts() -> dict[str, Any]:
     import torch  # noqa: PLC0415
 
-    from frametx.audio.encoders import writable_formats  # noqa: PLC0415
-    from frametx.audio.reader import readable_formats  # noqa: PLC0415
+    from frametx.audio.formats import readable_formats, writable_formats  # noqa: PLC0415
     from frametx.device import available_devices, dtype_name, pick_dtype  # noqa: PLC0415
     from frametx.selftest import TOLERANCE, difference_from_cpu  # noqa: PLC0415
     from frametx.store import Store  # noqa: PLC0415
@@ -59,7 +58,7 @@ def _facts() -> dict[str, Any]:
         "devices": devices,
         "cache": str(Store().root),
         "reads": readable_formats(),
-        "writes": [str(form) for form in writable_formats()],
+        "writes": writable_formats(),
     }
 
 
@@ -84,5 +83,7 @@ def _show(facts: dict[str, Any]) -> None:
         )
     typer.echo(f"threads: {facts['threads']}")
     typer.echo(f"cache: {facts['cache']}")
-    typer.echo(f"reads: {', '.join(facts['reads'])}")
-    typer.echo(f"writes: {', '.join(facts['writes'])}")
+    for library, formats in facts["reads"].items():
+        typer.echo(f"reads with {library}: {', '.join(formats)}")
+    for description in facts["writes"].values():
+        typer.echo(f"writes {description}")

@@ -1,7 +1,7 @@
 """Who may write: a lock for the folder, and a part file under a name of one's own.
 
 On some network file systems every process gets the lock. So the right to write does not rest on it: a part file is
-claimed by renaming it to a name that holds this machine, this process and a random number; only one process can do that.
+claimed by renaming it to a name that holds this machine, this process and a random number, and only one can do that.
 
     model.pth.part                      nobody's: whoever comes next may go on with it
     model.pth.part.3f2a9c1e-4711-9be0   claimed by process 4711 of the machine 3f2a9c1e

@@ -87,6 +87,8 @@ class _HttpDownload:
     def _receive(self) -> bool:
         """Ask for what is missing and take it; tell whether the file is complete."""
         headers = {}
+        if not (self._validator or self._job.sha256):
+            self._part.start_over()
         if self._part.offset:
             headers["Range"] = f"bytes={self._part.offset}-"
             if self._validator:
@@ -101,23 +103,25 @@ class _HttpDownload:
             elif body.start:
                 self._job.on_note(f"going on after {amount(body.start)}")
             self._remember(reply)
-            if body.total is not None and body.total > self._job.limit_bytes:
-                raise DownloadError(
-                    f"{self._url} has {body.total} bytes; at most {self._job.limit_bytes} are expected",
-                    "check the link",
-                )
-            self._job.admit(body.total, self._part.offset)
-            for data in self._pieces(reply):
-                if self._part.offset + len(data) > (self._job.limit_bytes if body.total is None else body.total):
-                    raise DownloadError(f"{self._url} sends more bytes than expected", "check the link")
-                self._part.write(data)
-                if self._part.offset > self._furthest:  # a server that starts over each time makes no progress
-                    self._furthest = self._part.offset
-                    self._patience.progress()
-                self._job.on_bytes(self._part.offset, body.total)
+            self._take(reply, body.total)
         if body.total is not None and self._part.offset < body.total:
             raise Passing(f"{self._host} closed the connection after {amount(self._part.offset)}")
         return True
+
+    def _take(self, reply: requests.Response, total: int | None) -> None:
+        """Write a body into the part file, within the bounds."""
+        limit = self._job.limit_bytes
+        if total is not None and total > limit:
+            raise DownloadError(f"{self._url} has {total} bytes; at most {limit} are expected", "check the link")
+        self._job.admit(total, self._part.offset)
+        for data in self._pieces(reply):
+            if self._part.offset + len(data) > (limit if total is None else total):
+                raise DownloadError(f"{self._url} sends more bytes than expected", "check the link")
+            self._part.write(data)
+            if self._part.offset > self._furthest:  # a server that starts over each time makes no progress
+                self._furthest = self._part.offset
+                self._patience.progress()
+            self._job.on_bytes(self._part.offset, total)
 
     def _pieces(self, reply: requests.Response) -> Iterator[bytes]:
         while True:

@@ -70,7 +70,7 @@ class Fetched:
     vouched_by: Literal["mac", "tls", "nothing"]
 
 
-class Passing(Exception):  # noqa: N818  (no error for people: it is always caught and retried)
+class Passing(Exception):
     """A failure that may pass by itself.
 
     Args:

@@ -24,8 +24,8 @@ BLOCK = 1 << 20
 class PartFile:
     """An open part file.
 
-    Everything before `offset` is counted in the digest. What lies behind it on the disk does not count: it is overwritten
-    or cut off by `finish`.
+    Everything before `offset` is counted in the digest. What lies behind it on the disk does not count: it is
+    overwritten, or cut off by `finish`.
 
     Attributes:
         offset: Bytes that are there and hashed.
