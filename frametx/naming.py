@@ -52,7 +52,9 @@ class Naming:
         try:
             parts = list(string.Formatter().parse(self.template))
         except ValueError as error:
-            raise UsageError(f"--name '{self.template}' cannot be read: {error}", "write a brace itself as {{ or }}") from error
+            raise UsageError(
+                f"--name '{self.template}' cannot be read: {error}", "write a brace itself as {{ or }}"
+            ) from error
         known = " ".join(f"{{{field}}}" for field in FIELDS)
         for _, field, spec, conversion in parts:
             if field is not None and (field not in FIELDS or spec or conversion):
@@ -159,7 +161,9 @@ def check_collisions(
         for target in targets.values():
             key = normalise(target)
             if key in songs:
-                raise UsageError(f"{target} would replace the song {songs[key]}", "choose another output folder with -o")
+                raise UsageError(
+                    f"{target} would replace the song {songs[key]}", "choose another output folder with -o"
+                )
             if taken.get(key) == song:
                 raise UsageError(f"two stems of {song} would be written to {target}", "let --name hold {stem}")
             if key in taken:
@@ -173,4 +177,6 @@ def check_collisions(
 
 def _as_the_system_sees(path: Path) -> str:
     text = os.path.abspath(path)  # noqa: PTH100  (Path.resolve() would ask the disk about every name)
-    return text if os.name == "posix" and os.uname().sysname != "Darwin" else unicodedata.normalize("NFC", text).casefold()
+    return (
+        text if os.name == "posix" and os.uname().sysname != "Darwin" else unicodedata.normalize("NFC", text).casefold()
+    )

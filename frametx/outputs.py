@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-<<<<<<< HEAD
-from pathlib import Path
-from typing import Any, Literal
-
-from frametx.audio.encoders import stem_format
-from frametx.audio.info import AudioInfo, BitDepth
-from frametx.errors import UsageError
-=======
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from frametx.audio.formats import stem_format
-from frametx.errors import AudioError, UsageError
+from frametx.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
     from frametx.audio.info import AudioInfo, BitDepth
->>>>>>> main
 
 
 class Stem(StrEnum):
@@ -61,7 +51,12 @@ class OutputOptions:
     def recipe(self) -> dict[str, Any]:
         """What decides the content of a file, for JSON."""
         plain_title = self.tags and not self.title_suffix
-        return {"format": self.format, "bit_depth": self.bit_depth, "no_tags": not self.tags, "plain_title": plain_title}
+        return {
+            "format": self.format,
+            "bit_depth": self.bit_depth,
+            "no_tags": not self.tags,
+            "plain_title": plain_title,
+        }
 
 
 def refuse_own_song(song: Path, targets: Iterable[Path]) -> None:

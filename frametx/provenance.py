@@ -194,7 +194,9 @@ class Ledger:
                     "mtime_ns": status.st_mtime_ns,
                     "sha256": song_sha256,
                 },
-                "stems": {stem.value: {"path": self._name(target), **_stamp_dict(target)} for stem, target in targets.items()},
+                "stems": {
+                    stem.value: {"path": self._name(target), **_stamp_dict(target)} for stem, target in targets.items()
+                },
                 "key": recipe.key,
                 **recipe.as_dict(),
                 "frametx": __version__,
@@ -215,7 +217,9 @@ class Ledger:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise AudioError(f"{self._path} cannot be read: {error.strerror}", "choose another output folder") from error
+            raise AudioError(
+                f"{self._path} cannot be read: {error.strerror}", "choose another output folder"
+            ) from error
         for line in text.splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # cut short, or not ours
                 self._take(json.loads(line))

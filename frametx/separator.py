@@ -14,8 +14,8 @@ import torch
 
 from frametx.audio.pcm import quantise
 from frametx.audio.reader import SongReader
-from frametx.audio.writer import StemWriter, WrittenStem
 from frametx.audio.tags import Tags, read_tags
+from frametx.audio.writer import StemWriter, WrittenStem
 from frametx.device import dtype_name, pick_device, pick_dtype
 from frametx.errors import AudioError, UsageError
 from frametx.masker import Masker
@@ -86,7 +86,9 @@ class Separator:
         on_note: Callable[[str], None] | None = None,
     ) -> None:
         if not isinstance(models, Setup):
-            models = prepare(models, device=device, precision=precision, windows=windows, offline=offline, on_note=on_note)
+            models = prepare(
+                models, device=device, precision=precision, windows=windows, offline=offline, on_note=on_note
+            )
         self.setup = models
         self.models, self.windows = models.models, models.windows
         self.device = pick_device(models.device)
@@ -175,9 +177,7 @@ class Separator:
             song_sha256=sha256,
         )
 
-    def recipe(
-        self, options: OutputOptions, *, start_seconds: float = 0.0, end_seconds: float | None = None
-    ) -> Recipe:
+    def recipe(self, options: OutputOptions, *, start_seconds: float = 0.0, end_seconds: float | None = None) -> Recipe:
         """Everything besides the song that decides what the stems hold."""
         return recipe_for(
             self.models,

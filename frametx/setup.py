@@ -49,7 +49,9 @@ def prepare(
     """
     place = _pick_working_device(device)
     dtype = pick_dtype(precision, place)
-    found, windows = resolve_models(models, windows or WindowOptions(), offline=offline, on_note=on_note, on_bytes=on_bytes)
+    found, windows = resolve_models(
+        models, windows or WindowOptions(), offline=offline, on_note=on_note, on_bytes=on_bytes
+    )
     check_weights(windows.weights, len(found), windows.rule or Rule.MIN)
     return Setup(models=tuple(found), windows=windows, device=str(place), precision=dtype_name(dtype))
 

@@ -11,7 +11,29 @@ from pathlib import Path, PurePath
 from frametx.errors import AudioError, UsageError
 
 SUFFIXES = frozenset(
-    ".aac .aif .aifc .aiff .au .caf .flac .m4a .m4b .mka .mkv .mov .mp3 .mp4 .oga .ogg .opus .w64 .wav .webm .wma".split()
+    [
+        ".aac",
+        ".aif",
+        ".aifc",
+        ".aiff",
+        ".au",
+        ".caf",
+        ".flac",
+        ".m4a",
+        ".m4b",
+        ".mka",
+        ".mkv",
+        ".mov",
+        ".mp3",
+        ".mp4",
+        ".oga",
+        ".ogg",
+        ".opus",
+        ".w64",
+        ".wav",
+        ".webm",
+        ".wma",
+    ]
 )
 """What is taken for a song in a folder; a file named by itself may be called anything."""
 
@@ -186,5 +208,9 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
 def _nothing_found(inputs: Sequence[Path], skipped: Sequence[Skipped], *, recursive: bool) -> AudioError:
     what = f"the folder {inputs[0]} holds" if len(inputs) == 1 else f"the {len(inputs)} folders hold"
     passed = f" ({len(skipped)} passed over; the first: {skipped[0].path}, {skipped[0].reason})" if skipped else ""
-    hint = "name files, or another folder" if recursive else "add --recursive to look into the folders in it, or name files"
+    hint = (
+        "name files, or another folder"
+        if recursive
+        else "add --recursive to look into the folders in it, or name files"
+    )
     return AudioError(f"{what} no songs{passed}", hint)
