@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from frametx.snapshots import load_model
     from frametx.separator import Separator, separate_song
+    from frametx.snapshots import load_model
 
 __version__ = "0.1.0"
 __all__ = ["Separator", "__version__", "load_model", "separate_song"]

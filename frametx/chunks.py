@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing import TYPE_CHECKING
+import itertools
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +73,17 @@ def plan_grid(n_frames: int, size: int, context: int) -> list[Chunk]:
         context: Frames seen on either side, at least 0.
     """
     return [
-        Chunk(start=start, stop=min(start + size, n_frames), seen_start=start - context, seen_stop=start + size + context)
+        Chunk(
+            start=start, stop=min(start + size, n_frames), seen_start=start - context, seen_stop=start + size + context
+        )
         for start in range(0, n_frames, size)
     ]
 
 
 class MaskJoiner:
-    """Joins the masks of a plan's chunks, in order, with linear cross-fades around the borders.
+    r"""Joins the masks of a plan's chunks, in order, with linear cross-fades around the borders.
 
-        chunk i    ------------\\
+        chunk i    ------------\
         chunk i+1              /-----------     the fade lies half on each side of the border
         border                |
 
@@ -90,7 +96,7 @@ class MaskJoiner:
         self._chunks = chunks
         self._halves = [
             min(fade // 2, left.seen_stop - left.stop, right.start - right.seen_start, _reach(left), _reach(right))
-            for left, right in zip(chunks, chunks[1:], strict=False)
+            for left, right in itertools.pairwise(chunks)
         ]
         self._index = 0
         self._tail: Tensor | None = None  # [c f t] what the last chunk said about the frames of the coming fade

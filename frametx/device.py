@@ -60,7 +60,7 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
         capability = torch.cuda.get_device_capability(device)
         if capability >= (8, 0):
             return torch.bfloat16
-        # the cards of 7.5 without tensor cores (GTX 16xx) return NaN in float16: they are redone in float32, window by window
+        # the cards of 7.5 without tensor cores (GTX 16xx) return NaN in float16; what is broken is redone in float32
         return torch.float16 if capability >= (7, 0) else torch.float32
     if device.type == "cpu" and _cpu_multiplies_bfloat16():
         return torch.bfloat16

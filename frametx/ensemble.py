@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
 
 import torch
 from torch import Tensor
 
 from frametx.errors import UsageError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Rule(StrEnum):
@@ -40,7 +43,7 @@ def join_masks(masks: Sequence[Tensor], rule: Rule, weights: Sequence[float] | N
         case Rule.MAX:
             return stacked.amax(0)
         case Rule.MEDIAN:
-            return stacked.quantile(0.5, dim=0) if len(masks) % 2 == 0 else stacked.median(0).values
+            return torch.quantile(stacked, 0.5, dim=0)
         case Rule.MEAN:
             share = stacked.new_tensor(weights or [1.0] * len(masks))
             return torch.tensordot(share / share.sum(), stacked, dims=1)
@@ -57,6 +60,8 @@ def check_weights(weights: Sequence[float] | None, n_models: int, rule: Rule) ->
     if rule is not Rule.MEAN:
         raise UsageError(f"weights belong to the ensemble rule 'mean', not '{rule}'", "add --ensemble mean")
     if len(weights) != n_models:
-        raise UsageError(f"{len(weights)} weights for {n_models} models", "give one weight a model, in the models' order")
+        raise UsageError(
+            f"{len(weights)} weights for {n_models} models", "give one weight a model, in the models' order"
+        )
     if any(weight < 0 for weight in weights) or not sum(weights) > 0:
         raise UsageError(f"weights {list(weights)} must not be negative, and not all zero")

@@ -7,7 +7,6 @@ logits. How a network is fed (with phases, with its own earlier output) is said 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +15,10 @@ from torch import Tensor
 from frametx.device import is_out_of_memory
 from frametx.errors import DeviceError
 from frametx.models.network import Feeding, Network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MAX_BATCH = 16
 MEMORY_SHARE = 0.6  # of the free memory, for all windows of a batch together
@@ -64,7 +67,9 @@ class Masker:
             self.network, self.exact = self.exact().to(self.device), None
             return self.masks(features, audible)
         if not bool(torch.isfinite(masks).all()):
-            raise DeviceError(f"model '{self.name}' returned values that are not numbers", "try --device cpu --precision fp32")
+            raise DeviceError(
+                f"model '{self.name}' returned values that are not numbers", "try --device cpu --precision fp32"
+            )
         return masks
 
     def batch_size(self, width: int) -> int:

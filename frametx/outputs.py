@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import Literal
+from typing import Literal, TYPE_CHECKING
 
 from frametx.audio.encoders import stem_format
-from frametx.audio.info import AudioInfo, BitDepth
 from frametx.errors import AudioError, UsageError
+
+if TYPE_CHECKING:
+    from frametx.audio.info import AudioInfo, BitDepth
+    from pathlib import Path
+    from collections.abc import Mapping
 
 
 class Stem(StrEnum):
@@ -20,7 +22,7 @@ class Stem(StrEnum):
     VOCALS = "vocals"
 
     @property
-    def title(self) -> str:
+    def label(self) -> str:
         """The word in file names and titles."""
         return self.value.capitalize()
 
@@ -43,12 +45,14 @@ class OutputOptions:
 
 
 def stem_paths(song: Path, folder: Path, options: OutputOptions) -> dict[Stem, Path]:
-    """The default names: `<track>_Instrumental.<ext>` and `<track>_Vocals.<ext>` in `folder`, which is made if missing."""
+    """The default names, `<track>_Instrumental.<ext>` and `<track>_Vocals.<ext>`, in `folder`, which is made if missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise AudioError(f"the output folder {folder} cannot be made: {error.strerror}", "choose another with -o") from error
-    return {stem: folder / f"{song.stem}_{stem.title}.{options.format}" for stem in options.stems}
+        raise AudioError(
+            f"the output folder {folder} cannot be made: {error.strerror}", "choose another with -o"
+        ) from error
+    return {stem: folder / f"{song.stem}_{stem.label}.{options.format}" for stem in options.stems}
 
 
 def check_targets(song: Path, targets: Mapping[Stem, Path]) -> None:

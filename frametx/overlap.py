@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from collections.abc import Callable, Iterable, Iterator
 
 T = TypeVar("T")
 _END = object()

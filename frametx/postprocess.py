@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from frametx.stream import FrameBuffer, MaskSource
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from frametx.stream import FrameBuffer, MaskSource
 
 THRESHOLD = 0.05
 MIN_FRAMES = 64

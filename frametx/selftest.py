@@ -13,7 +13,7 @@ TOLERANCE = 1e-2
 def difference_from_cpu(device: torch.device) -> float:
     """Run a tiny network on the device and on the CPU; the largest difference between the masks, in 0..1."""
     generator = torch.Generator().manual_seed(0)
-    network = V10(n_fft=256, channels=2, heads=4, expansion=2).eval()
+    network = V10(n_fft=256, embedding=2, num_heads=4, expansion=2).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * max(1, parameter[0].numel()) ** -0.5)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,11 +21,13 @@ from torch import Tensor
 
 from frametx.audio.resample import Resampler
 from frametx.errors import AudioError
-from frametx.masker import Masker
 from frametx.overlap import prefetch
 from frametx.spectrum import SAMPLE_RATE, StreamingISTFT, StreamingSTFT, count_frames
 from frametx.stream import FrameBuffer, Watch
 from frametx.windows import WindowOptions, mask_source
+
+if TYPE_CHECKING:
+    from frametx.masker import Masker
 
 Samples = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 """Float32 samples `[c n]`."""
@@ -90,7 +92,9 @@ class Stems:
         return self.mix - self.vocals
 
 
-def survey_song(song: Song, n_fft: int, *, original: bool = False, on_block: Callable[[int], None] | None = None) -> Survey:
+def survey_song(
+    song: Song, n_fft: int, *, original: bool = False, on_block: Callable[[int], None] | None = None
+) -> Survey:
     """Read a song once, for its length and its largest magnitude.
 
     Args:

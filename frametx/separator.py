@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from frametx.device import dtype_name, pick_device, pick_dtype
 from frametx.ensemble import Rule, check_weights
 from frametx.errors import AudioError, UsageError
 from frametx.masker import Masker
-from frametx.models.network import Network
 from frametx.outputs import OutputOptions, Stem, bit_depth_for, check_targets, stem_paths
 from frametx.overlap import Background
 from frametx.selftest import agrees_with_cpu
@@ -28,6 +27,9 @@ from frametx.snapshots import Model, resolve_models
 from frametx.spectrum import SAMPLE_RATE
 from frametx.stream import Watch
 from frametx.windows import WindowOptions, plans
+
+if TYPE_CHECKING:
+    from frametx.models.network import Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,9 @@ class Separator:
         self._maskers = [self._masker(model) for model in self.models]
         sizes = {masker.network.n_fft for masker in self._maskers}
         if len(sizes) > 1:
-            raise UsageError(f"these models use different STFT sizes ({', '.join(map(str, sorted(sizes)))})", "run them one by one")
+            raise UsageError(
+                f"these models use different STFT sizes ({', '.join(map(str, sorted(sizes)))})", "run them one by one"
+            )
         self.n_fft = sizes.pop()
         for masker in self._maskers:  # windows that no song could be cut into are refused before any song is read
             plans(masker.name, masker.network, self.windows, 1)
@@ -176,7 +180,9 @@ class Separator:
         """
         samples = np.atleast_2d(np.asarray(mix, dtype=np.float32))
         if samples.ndim != 2 or samples.shape[0] > 2 or samples.shape[1] == 0:
-            raise AudioError(f"an array of shape {np.shape(mix)} is no song", "give [channels, samples] with 1 or 2 channels")
+            raise AudioError(
+                f"an array of shape {np.shape(mix)} is no song", "give [channels, samples] with 1 or 2 channels"
+            )
         if not np.isfinite(samples).all():
             raise AudioError("the array holds values that are not finite")
         stretches = list(self._stems(ArraySong(samples=samples, sample_rate=sample_rate), progress, samples.shape[1]))
@@ -229,7 +235,11 @@ class Separator:
 
 
 def separate_song(
-    path: str | Path, output: str | Path = "separated", *, models: str | Path | Sequence[str | Path] = "", **options: Any
+    path: str | Path,
+    output: str | Path = "separated",
+    *,
+    models: str | Path | Sequence[str | Path] = "",
+    **options: Any,
 ) -> Result:
     """Separate one song; loads the models for it alone. See `Separator` for the options, and to separate many."""
     return Separator(models, **options).separate_file(path, output)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,9 +9,13 @@ from frametx.ensemble import Rule
 from frametx.errors import UsageError
 from frametx.manifest import Manifest, Snapshot, load_manifest
 from frametx.models.checkpoint import load_network
-from frametx.models.network import Network
 from frametx.store import Store
 from frametx.windows import WindowOptions
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from frametx.models.network import Network
+    from collections.abc import Callable, Sequence
 
 CHECKPOINT_SUFFIXES = frozenset((".pth", ".pt", ".ckpt", ".safetensors", ".bin"))
 
@@ -80,7 +83,9 @@ def resolve_models(
             continue
         snapshot = _snapshot(name, manifest)
         fetched = store.fetch(
-            snapshot, offline=offline, **{k: v for k, v in (("on_note", on_note), ("on_bytes", on_bytes)) if v}  # type: ignore[arg-type]
+            snapshot,
+            offline=offline,
+            **{k: v for k, v in (("on_note", on_note), ("on_bytes", on_bytes)) if v},  # type: ignore[arg-type]
         )
         found.append(Model(name=name, path=fetched, architecture=snapshot.architecture))
     if len({model.path for model in found}) < len(found):

@@ -7,14 +7,16 @@ One model with one plan of chunks is a source; several sources joined (an ensemb
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from frametx.chunks import Chunk, MaskJoiner
-from frametx.masker import Feeder
+
+if TYPE_CHECKING:
+    from frametx.masker import Feeder
+    from collections.abc import Callable, Sequence
 
 Watch = Callable[[list[Tensor], Tensor], None]
 """Shown masks of several models, each `[c f t]` without the Nyquist bin, and the mix's spectrum, `[c f t]` with it."""

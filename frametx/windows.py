@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +10,15 @@ from torch import Tensor
 from frametx.chunks import Chunk, plan_chunks, plan_grid
 from frametx.ensemble import Rule, join_masks
 from frametx.errors import ModelLimitError, UsageError
-from frametx.masker import Masker
 from frametx.models.network import Feeding, Network
 from frametx.postprocess import MergedArtifacts
-from frametx.stream import JoinedMasks, MaskSource, MaskStream, Watch
+from frametx.stream import JoinedMasks, MaskSource, MaskStream
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from frametx.masker import Masker
+    from frametx.stream import Watch
+    from collections.abc import Callable
 
 DEFAULT_CROP = 1792
 DEFAULT_CONTEXT = 128
@@ -57,7 +61,11 @@ class WindowOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        for name, value, least in (("crop", self.crop, 1), ("context", self.context, 0), ("batch size", self.batch_size, 1)):
+        for name, value, least in (
+            ("crop", self.crop, 1),
+            ("context", self.context, 0),
+            ("batch size", self.batch_size, 1),
+        ):
             if value is not None and value < least:
                 raise UsageError(f"--{name.replace(' ', '-')} {value} is too small", f"use {least} or more")
         if self.tta and (self.crop is not None or self.context is not None):

@@ -29,7 +29,7 @@ def test_windows_have_one_width_lie_in_the_song_and_see_their_context(n_frames, 
     chunks = plan_chunks(n_frames, size, context)
     assert len({chunk.width for chunk in chunks}) == 1
     for chunk in chunks:
-        assert 0 <= chunk.seen_start
+        assert chunk.seen_start >= 0
         assert chunk.seen_stop <= n_frames
         assert chunk.width <= size + 2 * context
         assert chunk.start - chunk.seen_start >= min(context, chunk.start)

@@ -43,7 +43,9 @@ def test_nobody_imports_the_command_line():
 def test_the_manifest_and_the_downloads_know_neither_torch_nor_terminals():
     """They start fast and can be used anywhere."""
     light = ("frametx.models", "frametx.audio", "rich", "typer", *HEAVY)
-    assert violations("download/*.py", *light) + violations("manifest*.py", *light) + violations("store.py", *light) == []
+    assert (
+        violations("download/*.py", *light) + violations("manifest*.py", *light) + violations("store.py", *light) == []
+    )
 
 
 def test_audio_and_spectra_know_no_models_and_no_network():
@@ -55,7 +57,15 @@ def test_audio_and_spectra_know_no_models_and_no_network():
 
 def test_networks_know_tensors_alone():
     """Only checkpoint.py and detect.py touch files; nothing below models touches audio or the network."""
-    above = ("frametx.audio", "frametx.separate", "frametx.separator", "frametx.store", "frametx.manifest", "requests", "soundfile")
+    above = (
+        "frametx.audio",
+        "frametx.separate",
+        "frametx.separator",
+        "frametx.store",
+        "frametx.manifest",
+        "requests",
+        "soundfile",
+    )
     assert violations("models/*.py", *above) == []
 
 

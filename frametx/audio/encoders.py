@@ -1,4 +1,4 @@
-"""What a stem can be written as, and the encoders behind it.
+"""The encoders behind the formats of stems.
 
 An encoder takes a binary file open for writing, is ready to go once it is made, and says so by not raising. It takes
 samples as the format holds them: integers for a bit depth, floats for the others.
@@ -6,23 +6,40 @@ samples as the format holds them: integers for a bit depth, floats for the other
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Protocol
 
+import av
+import av.error
 import numpy as np
 import soundfile
 
+from frametx.audio.fifo import Fifo
 from frametx.audio.libsndfile import StreamedSoundFile
-from frametx.errors import AudioError, UsageError
+from frametx.errors import AudioError
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
-
     from numpy.typing import NDArray
 
-    from frametx.audio.info import BitDepth
+    from frametx.audio.formats import StemFormat
 
-WAV_LIMIT_BYTES = 2**32 - 2**20  # a WAV header counts to 4 GiB; 1 MiB is left for tags and cover art
+WAV_LIMIT_BYTES = 2**32 - 2**26  # a WAV header counts to 4 GiB; 64 MiB are left for tags and cover art
+
+
+class Sink(Protocol):
+    """A seekable binary file, as far as encoders use it."""
+
+    def write(self, data: bytes) -> int:
+        """Write at the current position and say how much."""
+
+    def read(self, count: int = -1) -> bytes:
+        """Read at the current position."""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move and say where to."""
+
+    def tell(self) -> int:
+        """The current position."""
 
 
 class Encoder(Protocol):
@@ -33,79 +50,6 @@ class Encoder(Protocol):
 
     def close(self) -> None:
         """Write what is left and the final header."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StemFormat:
-    """A format for stems.
-
-    Attributes:
-        name: What it is called on the command line; also the file name's extension.
-        bit_depths: What it can hold; empty for a lossy codec, which has no bit depth.
-        library: What encodes it.
-        container: The library's name of the container.
-        codec: The library's name of the codec.
-        description: For people, with the quality.
-    """
-
-    name: str
-    bit_depths: tuple[BitDepth, ...]
-    library: Literal["soundfile", "av"]
-    container: str
-    codec: str
-    description: str
-
-
-_FORMATS = {
-    form.name: form
-    for form in (
-        StemFormat(
-            name="flac",
-            bit_depths=(16, 24),
-            library="soundfile",
-            container="FLAC",
-            codec="",
-            description="FLAC, lossless, 16 or 24 bit",
-        ),
-        StemFormat(
-            name="wav",
-            bit_depths=(16, 24, "float"),
-            library="soundfile",
-            container="WAV",
-            codec="",
-            description="WAV, 16 or 24 bit or float; RF64 above 4 GiB",
-        ),
-    )
-}
-
-
-def stem_format(name: str) -> StemFormat:
-    """The format called `name`.
-
-    Raises:
-        UsageError: There is none; the message lists those there are.
-    """
-    form = _FORMATS.get(name.lower().removeprefix("."))
-    if form is None:
-        raise UsageError(f"stems cannot be written as {name!r}", hint=f"one of {', '.join(_FORMATS)}")
-    return form
-
-
-def bits_of(form: StemFormat, bit_depth: BitDepth) -> int | None:
-    """How many bits the stem's integers have; None when the encoder takes floats.
-
-    Raises:
-        UsageError: The format cannot hold `bit_depth`. A lossy one takes any: it has none of its own.
-    """
-    if not form.bit_depths:
-        return None
-    if bit_depth not in form.bit_depths:
-        depths = " or ".join(str(depth) for depth in form.bit_depths)
-        raise UsageError(
-            f"{form.name} cannot hold a bit depth of {bit_depth}; it takes {depths}",
-            hint="choose another bit depth, or wav, which takes 16, 24 and float",
-        )
-    return None if bit_depth == "float" else bit_depth
 
 
 class SoundfileEncoder:
@@ -123,12 +67,9 @@ class SoundfileEncoder:
         AudioError: libsndfile can't write this.
     """
 
-    # Of FLAC's nine levels the second: the levels above cost twice the time and save 1 to 2 %.
-    flac_level = 0.25
-
     def __init__(
         self,
-        file: BinaryIO,
+        file: Sink,
         form: StemFormat,
         *,
         bits: int | None,
@@ -137,16 +78,20 @@ class SoundfileEncoder:
         n_samples: int | None = None,
     ) -> None:
         self._bits = bits
-        container, subtype, options = form.container, form.codec, {}
-        if form.name == "flac":
-            subtype, options = f"PCM_{bits}", {"compression_level": self.flac_level}
-        elif form.name == "wav":
+        container, subtype = form.container, form.codec
+        if not subtype:
             subtype = "FLOAT" if bits is None else f"PCM_{bits}"
-            if (n_samples or 0) * channels * (bits or 32) // 8 >= WAV_LIMIT_BYTES:
-                container = "RF64"
+        if container == "WAV" and (n_samples or 0) * channels * (bits or 32) // 8 >= WAV_LIMIT_BYTES:
+            container = "RF64"
         try:
             self._sound = StreamedSoundFile(
-                file, "w", samplerate=sample_rate, channels=channels, format=container, subtype=subtype, **options
+                file,
+                "w",
+                samplerate=sample_rate,
+                channels=channels,
+                format=container,
+                subtype=subtype,
+                **form.options,
             )
         except (soundfile.LibsndfileError, TypeError, ValueError) as error:
             raise AudioError(
@@ -169,12 +114,72 @@ class SoundfileEncoder:
         self._sound.close()
 
 
+class AvEncoder:
+    """Encoding with FFmpeg.
+
+    The container tells players how many samples the encoder put before the song and how many behind it, to the sample.
+
+    Args:
+        file: Where the bytes go; must be seekable.
+        form: The format.
+        sample_rate: Samples per second.
+        channels: 1 or 2.
+
+    Raises:
+        AudioError: FFmpeg was built without this encoder, or it refuses the rate or the channels.
+    """
+
+    def __init__(self, file: Sink, form: StemFormat, *, sample_rate: int, channels: int) -> None:
+        self._sample_rate = sample_rate
+        self._layout = "mono" if channels == 1 else "stereo"
+        self._pending = Fifo()
+        self._n_encoded = 0
+        try:
+            # The edit list counts in the movie's time scale, whose default is milliseconds.
+            options = {"movie_timescale": str(sample_rate)}
+            self._container = av.open(file, "w", format=form.container, options=options)
+            stream: Any = self._container.add_stream(form.codec, rate=sample_rate, layout=self._layout)
+            self._stream = stream
+            self._stream.bit_rate = form.options["bit_rate"] * channels // 2
+            self._stream.codec_context.open()
+        except (av.error.FFmpegError, ValueError) as error:
+            raise AudioError(
+                f"{form.name} cannot be written with {channels} channels at {sample_rate} Hz: {error}",
+                hint="choose another format, for example flac",
+            ) from error
+
+    def write(self, samples: NDArray[Any]) -> None:
+        """Take float32 `[c n]`."""
+        self._pending.push(samples)
+        frame_size = self._stream.codec_context.frame_size
+        while self._pending.n_samples >= frame_size:
+            self._encode(frame_size)
+
+    def close(self) -> None:
+        """Write what is left and the index."""
+        if self._pending.n_samples:
+            self._encode(self._pending.n_samples)
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+
+    def _encode(self, n_samples: int) -> None:
+        samples = np.ascontiguousarray(self._pending.pull(n_samples))
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=self._layout)
+        frame.sample_rate = self._sample_rate
+        frame.time_base = Fraction(1, self._sample_rate)
+        frame.pts = self._n_encoded
+        self._n_encoded += n_samples
+        self._container.mux(self._stream.encode(frame))
+
+
 def open_encoder(
-    file: BinaryIO, form: StemFormat, *, bits: int | None, sample_rate: int, channels: int, n_samples: int | None = None
+    file: Sink, form: StemFormat, *, bits: int | None, sample_rate: int, channels: int, n_samples: int | None = None
 ) -> Encoder:
     """An encoder that is ready for samples; a missing one fails here, before anything is computed.
 
     Raises:
         AudioError: The library lacks the encoder or can't write this rate or number of channels.
     """
+    if form.library == "av":
+        return AvEncoder(file, form, sample_rate=sample_rate, channels=channels)
     return SoundfileEncoder(file, form, bits=bits, sample_rate=sample_rate, channels=channels, n_samples=n_samples)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
 import numpy as np
 
+from frametx.audio.fifo import Fifo
 from frametx.audio.info import AudioInfo, BitDepth
 from frametx.errors import AudioError
 
@@ -50,9 +50,10 @@ def probe_with_av(path: Path) -> AudioInfo | None:
 
 
 def speakers_of(path: Path) -> list[str]:
-    """FFmpeg's names of the places of the channels, in their order, such as FL, FR, FC."""
+    """FFmpeg's names of the places of the channels, in their order, such as FL, FR, FC; none when it doesn't know."""
     with path.open("rb") as file, av.open(file, options=_OPTIONS) as container:
-        return [channel.name for channel in _audio_stream(path, container).codec_context.layout.channels]
+        names = [channel.name for channel in _audio_stream(path, container).codec_context.layout.channels]
+    return [] if "NONE" in names else names
 
 
 def av_blocks(info: AudioInfo, size: int, start: int, end: int | None) -> Iterator[NDArray[np.float32]]:
@@ -67,7 +68,7 @@ def av_blocks(info: AudioInfo, size: int, start: int, end: int | None) -> Iterat
     """
     with info.path.open("rb") as file:
         position = 0
-        pending = _Fifo()
+        pending = Fifo()
         for samples in _trimmed(info, file):
             before, position = position, position + samples.shape[1]
             first, last = max(start - before, 0), samples.shape[1] if end is None else end - before
@@ -80,40 +81,13 @@ def av_blocks(info: AudioInfo, size: int, start: int, end: int | None) -> Iterat
             yield pending.pull(pending.n_samples)
 
 
-class _Fifo:
-    """Samples waiting to become a block."""
-
-    def __init__(self) -> None:
-        self._parts: deque[NDArray[np.float32]] = deque()
-        self.n_samples = 0
-
-    def push(self, samples: NDArray[np.float32]) -> None:
-        if samples.shape[1]:
-            self._parts.append(samples)
-            self.n_samples += samples.shape[1]
-
-    def pull(self, n_samples: int) -> NDArray[np.float32]:
-        """The oldest samples, at most `n_samples`."""
-        taken: list[NDArray[np.float32]] = []
-        missing = min(n_samples, self.n_samples)
-        self.n_samples -= missing
-        while missing:
-            part = self._parts.popleft()
-            if part.shape[1] > missing:
-                self._parts.appendleft(part[:, missing:])
-                part = part[:, :missing]
-            taken.append(part)
-            missing -= part.shape[1]
-        return np.concatenate(taken, axis=1)
-
-
 def _trimmed(info: AudioInfo, file: BinaryIO) -> Iterator[NDArray[np.float32]]:
     """Decoded samples without the padding at the end."""
     with av.open(file, options=_OPTIONS) as container:
         stream = _audio_stream(info.path, container)
         exact = stream.time_base is not None and stream.time_base * info.sample_rate == 1
         decoded = _Decoded(info, exact=exact)
-        pending = _Fifo()
+        pending = Fifo()
         n_given = 0
         claimed = stream.duration if exact else None
         for samples in decoded.frames(container, stream):
@@ -124,8 +98,9 @@ def _trimmed(info: AudioInfo, file: BinaryIO) -> Iterator[NDArray[np.float32]]:
                 n_given += n_ready
                 yield pending.pull(n_ready)
         end = decoded.end
-        # An edit list may count in milliseconds; within one of them the packets know better.
-        if claimed is not None and end - claimed > info.sample_rate // 1000:
+        # An edit list may count in milliseconds; within one of them a shortened last packet knows better.
+        tolerance = info.sample_rate // 1000 if decoded.last_is_short else 0
+        if claimed is not None and end - claimed > tolerance:
             end = claimed
         if (n_ready := min(pending.n_samples, end - n_given)) > 0:
             n_given += n_ready
@@ -144,6 +119,7 @@ class _Decoded:
 
     Attributes:
         end: The end of the last packet in samples from the first frame; unlimited when packets count in other units.
+        last_is_short: The last packet says that it is shorter than the one before, so it says where the song ends.
     """
 
     def __init__(self, info: AudioInfo, *, exact: bool) -> None:
@@ -152,6 +128,8 @@ class _Decoded:
         self._first_pts: int | None = None
         self._n_decoded = 0
         self._last_end = 0
+        self._last_duration = 0
+        self.last_is_short = False
         self.end = 2**62
 
     def frames(self, container: Any, stream: Any) -> Iterator[NDArray[np.float32]]:
@@ -164,6 +142,8 @@ class _Decoded:
                 continue
             if self._exact and packet.pts is not None and packet.duration:
                 self._last_end = max(self._last_end, packet.pts + packet.duration)
+                self.last_is_short = packet.duration < self._last_duration
+                self._last_duration = packet.duration
             for frame in frames:
                 if broken is not None:
                     at = self._n_decoded / self._info.sample_rate
@@ -216,10 +196,11 @@ def _audio_stream(path: Path, container: Any) -> Any:
 
 
 def _claimed_samples(container: Any, stream: Any) -> int | None:
+    sample_rate = int(stream.codec_context.sample_rate)
     if stream.duration is not None and stream.time_base is not None:
-        return round(stream.duration * stream.time_base * stream.codec_context.sample_rate)
+        return round(float(stream.duration * stream.time_base) * sample_rate)
     if container.duration is not None:
-        return round(container.duration * stream.codec_context.sample_rate / av.time_base)
+        return round(float(container.duration / av.time_base) * sample_rate)
     return None
 
 

@@ -127,11 +127,8 @@ class SongReader:
             raise self._no_samples()
 
     def _plan_downmix(self) -> NDArray[np.float32]:
-        speakers: Sequence[str]
-        if self.info.decoder == "av":
-            speakers = speakers_of(self.info.path)
-        else:
-            speakers = SPEAKERS_BY_COUNT.get(self.info.channels, ())
+        speakers: Sequence[str] = speakers_of(self.info.path) if self.info.decoder == "av" else ()
+        speakers = speakers or SPEAKERS_BY_COUNT.get(self.info.channels, ())
         try:
             matrix = downmix_matrix(speakers)
         except KeyError as error:

@@ -1,34 +1,40 @@
 """Stems as files that are either complete or not there.
 
-A stem grows beside its target under a hidden name that ends in `.part` and is renamed when it is complete, so a file
-with a final name is a finished one. Levels are never changed: what a format cannot hold is cut and counted.
+A stem grows beside its target under a hidden name that ends in `.part` and is renamed when it is complete, tags
+included, so a file with a final name is a finished one. Levels are never changed: what a format cannot hold is cut and
+counted.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import av.error
 import numpy as np
 import soundfile
 
-from frametx.audio.encoders import bits_of, open_encoder, stem_format
+from frametx.audio.encoders import Encoder, open_encoder
+from frametx.audio.formats import bits_of, rate_of, readable_formats, stem_format, writable_formats
+from frametx.audio.partfile import PartFile
 from frametx.audio.pcm import quantise, saturate
+from frametx.audio.resample import Resampler
+from frametx.audio.tags import Tags, write_tags
 from frametx.errors import AudioError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from numpy.typing import NDArray
 
     from frametx.audio.info import BitDepth
 
-_NAME_MAX_BYTES = 255  # what the usual file systems allow
-_FULL_HINT = "free some space or choose another output folder"
+__all__ = ["StemWriter", "WrittenStem", "readable_formats", "stem_format", "writable_formats"]
+
+_BLOCK_SIZE = 65536  # libvorbis puts a whole block on its stack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,19 +43,27 @@ class WrittenStem:
 
     Attributes:
         path: The finished file.
-        n_samples: Its length in samples per channel.
-        peak: Its largest absolute sample before clipping; full scale is 1.0.
+        n_samples: How many samples per channel were written, at the rate they were given in.
+        sample_rate: The file's rate; another than the song's where the format doesn't have that.
+        peak: The largest absolute sample before clipping; full scale is 1.0.
         n_clipped: Samples that exceeded what the format holds, over all channels.
+        notes: What a person should know.
     """
 
     path: Path
     n_samples: int
+    sample_rate: int
     peak: float
     n_clipped: int
+    notes: tuple[str, ...] = ()
 
 
 class StemWriter:
     """Writes one stem; as a context manager it removes what it began when the block fails or is interrupted.
+
+    MP3, Opus and AAC put samples of their own before the song. Their files say how many, in the LAME header, the Opus
+    header and the edit list, and decoders that honour it (ours and FFmpeg do) give the song back aligned and in its
+    length. Where a format doesn't have the song's rate (Opus: only 48 kHz) the stem is resampled, and `notes` say so.
 
     Args:
         target: The final name. Its folder must exist.
@@ -72,7 +86,7 @@ class StemWriter:
         self,
         target: Path,
         *,
-        format: str,  # noqa: A002  (the word the command line and the manifest use)
+        format: str,  # noqa: A002  (the word the command line uses)
         sample_rate: int,
         channels: int,
         bit_depth: BitDepth,
@@ -80,33 +94,28 @@ class StemWriter:
         n_samples: int | None = None,
     ) -> None:
         self.target = Path(target)
+        self.sample_rate = sample_rate
         self._form = stem_format(format)
         self.bits = bits_of(self._form, bit_depth)
-        self._overwrite = overwrite
+        self._file_rate = rate_of(self._form, sample_rate)
+        self._resampler = Resampler(sample_rate, self._file_rate, channels)
         self._channels = channels
         self._n_samples = 0
         self._n_clipped = 0
         self._peak = 0.0
-        self._closed = False
-        self._check_target()
-        self._part = _part_beside(self.target)
-        try:
-            self._file = _RecordingFile(self._part)
-        except OSError as error:
-            raise AudioError(
-                f"{self.target.parent} cannot be written to: {error.strerror or error}",
-                hint="choose another output folder",
-            ) from error
+        self._over = False
+        self._encoder: Encoder | None = None
+        self._part = PartFile(self.target, overwrite=overwrite)
         try:
             self._encoder = open_encoder(
-                self._file,  # type: ignore[arg-type]  # the methods that encoders use
+                self._part,
                 self._form,
                 bits=self.bits,
-                sample_rate=sample_rate,
+                sample_rate=self._file_rate,
                 channels=channels,
                 n_samples=n_samples,
             )
-            self._file.check(self.target)
+            self._raise_if_failed(None)
         except BaseException:
             self.abort()
             raise
@@ -130,141 +139,103 @@ class StemWriter:
         Raises:
             AudioError: The disk is full, or another failure to write; the unfinished file is removed.
         """
-        if block.shape[1] == 0:
-            return
-        if self.bits is not None and block.dtype.kind == "f":
-            block = quantise(block, self.bits)
-        full_scale = 1.0 if self.bits is None else float(2 ** (self.bits - 1))
-        self._peak = max(self._peak, float(block.max()) / full_scale, -float(block.min()) / full_scale)
-        if self.bits is not None:
-            block, n_clipped = saturate(block, self.bits)
-            self._n_clipped += n_clipped
-        elif not self._form.bit_depths and self._peak > 1.0:
-            self._n_clipped += int(np.count_nonzero(np.abs(block) > 1.0))
-            block = np.clip(block, -1.0, 1.0)
-        self._encode(block)
         self._n_samples += block.shape[1]
+        if self.bits is None:
+            block = self._resampler.process(block)
+        for first in range(0, block.shape[1], _BLOCK_SIZE):
+            self._write_at_file_rate(block[:, first : first + _BLOCK_SIZE])
 
-    def finish(self) -> WrittenStem:
-        """Complete the file and give it its final name.
+    def finish(self, *, tags: Tags | None = None) -> WrittenStem:
+        """Complete the file, write its tags and give it its final name.
 
         Raises:
             AudioError: There were no samples, the last bytes could not be written, or another program made the
-                target meanwhile.
+                target meanwhile. The unfinished file is removed.
         """
         try:
-            if self._n_samples == 0:
-                raise AudioError(f"{self.target} was given no samples, and a stem cannot be empty")
-            self._close_encoder()
-            self._check_target()
-            self._part.replace(self.target)
-            self._closed = True
+            notes = self._complete(tags)
+            self._part.publish()
+            self._over = True
         except OSError as error:
             raise self._failed(error) from error
         finally:
             self.abort()
-        return WrittenStem(path=self.target, n_samples=self._n_samples, peak=self._peak, n_clipped=self._n_clipped)
+        return WrittenStem(
+            path=self.target,
+            n_samples=self._n_samples,
+            sample_rate=self._file_rate,
+            peak=self._peak,
+            n_clipped=self._n_clipped,
+            notes=tuple(notes),
+        )
 
     def abort(self) -> None:
         """Remove the unfinished file. Safe to call at any time."""
-        if self._closed:
+        if self._over:
             return
-        self._closed = True
-        self._file.discard = True  # what an encoder still writes while it closes goes nowhere
-        encoder = getattr(self, "_encoder", None)
-        if encoder is not None:
+        self._over = True
+        self._part.start_discarding()
+        if self._encoder is not None:
             with contextlib.suppress(Exception):  # it may be in any state, and its file goes away
-                encoder.close()
-        self._file.close()
-        self._part.unlink(missing_ok=True)
+                self._encoder.close()
+        self._part.remove()
 
-    def _check_target(self) -> None:
-        if self.target.is_dir():
-            raise AudioError(f"{self.target} is a folder", hint="choose another name for the stem")
-        if not self._overwrite and self.target.exists():
-            raise AudioError(f"{self.target} exists already", hint="allow overwriting, or choose another folder")
+    def _write_at_file_rate(self, block: NDArray[Any]) -> None:
+        if self.bits is not None and block.dtype.kind == "f":
+            block = quantise(block, self.bits)
+        full_scale = 1.0 if self.bits is None else float(2 ** (self.bits - 1))
+        peak = max(float(block.max()), -float(block.min())) / full_scale
+        self._peak = max(self._peak, peak)
+        if self.bits is not None:
+            block, n_clipped = saturate(block, self.bits)
+            self._n_clipped += n_clipped
+        elif not self._form.bit_depths and peak > 1.0:
+            self._n_clipped += int(np.count_nonzero(np.abs(block) > 1.0))
+            block = np.clip(block, -1.0, 1.0)
+        self._guarded(lambda encoder: encoder.write(block))
 
-    def _encode(self, block: NDArray[Any]) -> None:
+    def _complete(self, tags: Tags | None) -> list[str]:
+        """All bytes but the name; returns notes."""
+        if self._n_samples == 0:
+            raise AudioError(f"{self.target} was given no samples, and a stem cannot be empty")
+        notes = []
+        if self.bits is None and (rest := self._last_samples()).shape[1]:
+            self._write_at_file_rate(rest)
+        if self._file_rate != self.sample_rate:
+            notes.append(f"{self._form.name} has no {self.sample_rate} Hz; resampled to {self._file_rate} Hz")
+        self._guarded(lambda encoder: encoder.close())
+        self._part.close()
+        if tags is not None:
+            notes += write_tags(self._part.path, tags, format=self._form.name)
+        return notes
+
+    def _last_samples(self) -> NDArray[np.float32]:
+        return self._resampler.process(np.zeros((self._channels, 0), dtype=np.float32), last=True)
+
+    def _guarded(self, act: Callable[[Encoder], None]) -> None:
+        """Let the encoder act, and translate its failures; the file knows better why."""
+        if self._over or self._encoder is None:
+            raise AudioError(f"{self.target} is finished or given up; nothing can be added")
+        raised: BaseException | None = None
         try:
-            self._encoder.write(block)
-            error: BaseException | None = None
-        except (soundfile.LibsndfileError, AssertionError, OSError) as raised:
-            error = raised  # libsndfile's report of a write that failed; the file knows why
-        self._raise_if_failed(error)
+            act(self._encoder)
+        except (soundfile.LibsndfileError, av.error.FFmpegError, OSError) as error:
+            raised = error
+        except AssertionError as error:  # soundfile's word for fewer samples written than given
+            if self._part.error is None:
+                raise
+            raised = error
+        self._raise_if_failed(raised)
 
-    def _close_encoder(self) -> None:
-        try:
-            self._encoder.close()
-            error: BaseException | None = None
-        except (soundfile.LibsndfileError, OSError) as raised:
-            error = raised
-        self._raise_if_failed(error)
-        self._file.sync()
-        self._file.close()
-
-    def _raise_if_failed(self, error: BaseException | None) -> None:
-        cause = self._file.error or error
+    def _raise_if_failed(self, raised: BaseException | None) -> None:
+        cause = self._part.error or raised
         if cause is not None:
             self.abort()
             raise self._failed(cause) from cause
 
     def _failed(self, cause: BaseException) -> AudioError:
         reason = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
-        return AudioError(f"{self.target} could not be written: {reason}; the unfinished file is removed", _FULL_HINT)
-
-
-def _part_beside(target: Path) -> Path:
-    """A new hidden name in the target's folder that no search for audio files matches."""
-    suffix = f".{os.getpid()}-{secrets.token_hex(4)}.part"
-    room = _NAME_MAX_BYTES - len(suffix) - 1
-    name = os.fsencode(target.name)[:room].decode("utf-8", errors="ignore")  # may end inside a letter
-    return target.with_name(f".{name}{suffix}")
-
-
-class _RecordingFile:
-    """A binary file for C libraries: a failed write is remembered, as an exception cannot pass through C."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("xb+", buffering=1 << 18)
-        self.error: OSError | None = None
-        self.discard = False
-
-    def write(self, data: bytes) -> int:
-        if self.discard:
-            return len(data)
-        try:
-            return self._file.write(data)
-        except OSError as error:
-            self.error = self.error or error
-            return 0
-
-    def read(self, count: int = -1) -> bytes:
-        return self._file.read(count)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        try:
-            return self._file.seek(offset, whence)
-        except OSError as error:  # seeking writes the buffer first
-            self.error = self.error or error
-            return 0
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def check(self, target: Path) -> None:
-        """Raise what has gone wrong so far, bytes in the buffer included."""
-        try:
-            self._file.flush()
-        except OSError as error:
-            self.error = self.error or error
-        if self.error is not None:
-            raise AudioError(f"{target} could not be written: {self.error.strerror}", _FULL_HINT) from self.error
-
-    def sync(self) -> None:
-        """Make sure that the bytes are on the disk before the name is."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):  # its buffer may have no room left on the disk
-            self._file.close()
+        return AudioError(
+            f"{self.target} could not be written: {reason}; the unfinished file is removed",
+            hint="free some space or choose another output folder",
+        )

@@ -72,12 +72,16 @@ def _version(package: str) -> str | None:
 
 def _show(facts: dict[str, Any]) -> None:
     typer.echo(f"frametx {facts['frametx']}, Python {facts['python']}, {facts['system']}")
-    typer.echo("packages: " + ", ".join(f"{name} {version or 'missing'}" for name, version in facts["packages"].items()))
+    typer.echo(
+        "packages: " + ", ".join(f"{name} {version or 'missing'}" for name, version in facts["packages"].items())
+    )
     for device in facts["devices"]:
         difference = device["difference_from_cpu"]
         verdict = "raises an error" if difference is None else f"differs from the CPU by {difference:.1e}"
         trust = "works" if device["trusted"] else "NOT TO BE TRUSTED"
-        typer.echo(f"device {device['name']} ({device['hardware']}): {trust}, {verdict}, {device['precision']} by default")
+        typer.echo(
+            f"device {device['name']} ({device['hardware']}): {trust}, {verdict}, {device['precision']} by default"
+        )
     typer.echo(f"threads: {facts['threads']}")
     typer.echo(f"cache: {facts['cache']}")
     typer.echo(f"reads: {', '.join(facts['reads'])}")

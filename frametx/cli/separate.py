@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from frametx.cli.console import clock, console, say, song_progress
+from frametx.cli.console import clock, say, song_progress
 from frametx.cli.times import seconds_from
 from frametx.errors import EXIT_FAILED, AudioError, FrametxError, UsageError
 from frametx.songs import find_songs
@@ -31,9 +31,12 @@ Format = Annotated[str, typer.Option("-f", "--format", help="flac, wav, mp3, ogg
 BitDepthOption = Annotated[str, typer.Option("--bit-depth", help="auto (the song's own), 16, 24 or float.")]
 Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
-Crop = Annotated[int | None, typer.Option("-c", "--crop", "--cropsize", help="Frames a window owns (1024 samples each).")]
+Crop = Annotated[
+    int | None, typer.Option("-c", "--crop", "--cropsize", help="Frames a window owns (1024 samples each).")
+]
 Context = Annotated[
-    int | None, typer.Option("--context", "--padding", help="Frames a window sees beyond, on either side; 0: hard borders.")
+    int | None,
+    typer.Option("--context", "--padding", help="Frames a window sees beyond, on either side; 0: hard borders."),
 ]
 BatchSize = Annotated[int | None, typer.Option("-B", "--batch-size", "--batchsize", help="Windows at once.")]
 Tta = Annotated[bool, typer.Option("-t", "--tta", help="Mean over five window sizes: slower, a little steadier.")]
@@ -203,7 +206,9 @@ def _output_options(stems: str, format_: str, bit_depth: str, *, overwrite: bool
     chosen = tuple(Stem) if stems == "both" else tuple(stem for stem in Stem if stem.value == stems)
     if not chosen:
         raise UsageError(f"--stems '{stems}' is unknown", "use both, instrumental or vocals")
-    return OutputOptions(stems=chosen, format=format_.lower().lstrip("."), bit_depth=depths[bit_depth], overwrite=overwrite)
+    return OutputOptions(
+        stems=chosen, format=format_.lower().lstrip("."), bit_depth=depths[bit_depth], overwrite=overwrite
+    )
 
 
 def _numbers(text: str) -> tuple[float, ...]:

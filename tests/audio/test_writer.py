@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
+import av
+import mutagen
 import numpy as np
 import pytest
 import soundfile
 
+from frametx.audio.formats import FORMATS
 from frametx.audio.pcm import quantise
-from frametx.audio.writer import StemWriter
+from frametx.audio.reader import SongReader
+from frametx.audio.resample import resampled_length
+from frametx.audio.writer import StemWriter, readable_formats, writable_formats
 from frametx.errors import AudioError, UsageError
 
 
@@ -222,6 +228,95 @@ def test_long_wavs_become_rf64(tmp_path, noise):
             stem.finish()
         assert target.read_bytes()[:4] == magic
         assert np.array_equal(soundfile.read(target, dtype="float32")[0].T, noise(1000))
+
+
+LOSSY = ["mp3", "ogg", "opus", "m4a"]
+
+
+@pytest.mark.parametrize("form", LOSSY)
+@pytest.mark.parametrize("rate", [22050, 44100, 48000, 96000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_lossy_stems_stay_aligned(tmp_path, tones, form, rate, channels):
+    """A lossy stem comes back in time and in its length, resampled where the format lacks the rate."""
+    samples = tones(1.0, rate, channels=channels)[:, :-123]
+    target = tmp_path / f"stem.{form}"
+    with writer(target, form, sample_rate=rate, channels=channels) as stem:
+        assert stem.bits is None
+        for block in np.array_split(samples, 5, axis=1):
+            stem.write(block)
+        written = stem.finish()
+    reader = SongReader(target)
+    back = np.concatenate(list(reader.blocks()), axis=1)
+    assert written.n_samples == samples.shape[1]
+    assert (reader.sample_rate, reader.channels) == (written.sample_rate, channels)
+    assert back.shape == (channels, resampled_length(samples.shape[1], rate, reader.sample_rate))
+    expected = tones(1.0, reader.sample_rate, channels=channels)
+    middle = slice(2000, back.shape[1] - 2000)
+    assert np.abs(back - expected[:, : back.shape[1]])[:, middle].max() < 0.03
+    assert bool(written.notes) == (written.sample_rate != rate)
+
+
+@pytest.mark.parametrize("form", LOSSY)
+def test_ffmpeg_finds_lossy_stems_aligned_too(tmp_path, tones, form):
+    """Another decoder finds the same start: the file itself says where the song begins."""
+    samples = tones(1.0, 48000)
+    with writer(tmp_path / "stem", form, sample_rate=48000) as stem:
+        stem.write(samples)
+        stem.finish()
+    with av.open(str(tmp_path / "stem")) as container:
+        back = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+    middle = slice(2000, 40000)
+    assert np.abs(back[:, middle] - samples[:, middle]).max() < 0.03
+
+
+def test_mp3_has_320_kilobits(tmp_path, noise):
+    """The highest bit rate is used, also for mono at a low sample rate."""
+    for rate, channels in ((44100, 2), (22050, 1)):
+        target = tmp_path / f"{rate}.mp3"
+        with writer(target, "mp3", sample_rate=rate, channels=channels) as stem:
+            stem.write(noise(rate, channels=channels))
+            stem.finish()
+        assert mutagen.File(target).info.bitrate == pytest.approx(320_000, rel=1e-4)
+
+
+@pytest.mark.parametrize("form", LOSSY)
+def test_lossy_stems_clip_and_count(tmp_path, tones, form):
+    """What is louder than full scale is cut before a lossy encoder, and counted."""
+    samples = tones(0.5, 48000)
+    samples[:, 1000:1010] = 1.5
+    with writer(tmp_path / "stem", form, sample_rate=48000) as stem:
+        stem.write(samples)
+        written = stem.finish()
+    assert written.n_clipped == 20
+    assert written.peak == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("form", LOSSY)
+def test_lossy_stems_leave_nothing_when_they_fail(tmp_path, tones, limited_disk, form):
+    """A full disk and an exception are the same for every encoder."""
+    with writer(tmp_path / f"stem.{form}", form) as stem:
+        stem.write(tones(0.2))
+    assert list(tmp_path.iterdir()) == []
+    limited_disk(2000)
+    with pytest.raises(AudioError, match="could not be written"):
+        write_all(tmp_path / f"stem.{form}", form, [tones(2)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_encoders_are_found_at_once(tmp_path, monkeypatch):
+    """An encoder that the library lacks fails before any sample, and is not offered."""
+    monkeypatch.setitem(FORMATS, "m4a", replace(FORMATS["m4a"], codec="no_such_codec"))
+    with pytest.raises(AudioError, match="m4a cannot be written"):
+        writer(tmp_path / "stem.m4a", "m4a")
+    assert list(tmp_path.iterdir()) == []
+    assert "m4a" not in writable_formats()
+
+
+def test_every_format_can_be_written_here():
+    """The libraries that the package depends on bring all encoders, and decoders are named."""
+    assert list(writable_formats()) == ["flac", "wav", "mp3", "ogg", "opus", "m4a"]
+    assert "FLAC" in readable_formats()["soundfile"]
+    assert any("AAC" in name for name in readable_formats()["av"])
 
 
 def test_unknown_formats_are_listed(tmp_path):

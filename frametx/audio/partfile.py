@@ -1,0 +1,117 @@
+"""A file that grows under a hidden name and gets its final one when it is complete."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+from frametx.errors import AudioError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_NAME_MAX_BYTES = 255  # what the usual file systems allow
+
+
+class PartFile:
+    """A binary file for encoders in C, beside `target`.
+
+    An exception cannot pass through C, so a write that fails is remembered in `error` and reported to the encoder as
+    nothing written.
+
+    Args:
+        target: The final name. Its folder must exist.
+        overwrite: Replace a file that is there.
+
+    Attributes:
+        path: The hidden name, `.<target>.<process>-<random>.part`, which no search for audio files matches.
+        error: The first failure, if there was one.
+
+    Raises:
+        AudioError: The target exists or its folder cannot be written to.
+    """
+
+    def __init__(self, target: Path, *, overwrite: bool) -> None:
+        self._target = target
+        self._overwrite = overwrite
+        self._discarding = False
+        self.error: OSError | None = None
+        self._refuse_existing()
+        self.path = _name_beside(target)
+        try:
+            self._file = self.path.open("xb+", buffering=1 << 18)
+        except OSError as error:
+            raise AudioError(
+                f"{target.parent} cannot be written to: {error.strerror or error}", hint="choose another output folder"
+            ) from error
+
+    def write(self, data: bytes) -> int:
+        """Append or overwrite at the current position; 0 when it failed."""
+        if self._discarding:
+            return len(data)
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = self.error or error
+            return 0
+
+    def read(self, count: int = -1) -> bytes:
+        """Encoders read their own header to complete it."""
+        return self._file.read(count)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move; writes what is in the buffer first, which may fail."""
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as error:
+            self.error = self.error or error
+            return 0
+
+    def tell(self) -> int:
+        """The current position."""
+        return self._file.tell()
+
+    def close(self) -> None:
+        """End the writing, after which others may open the file by its path.
+
+        Raises:
+            OSError: The bytes in the buffer have no room on the disk.
+        """
+        self._file.close()
+
+    def publish(self) -> None:
+        """Put the bytes on the disk, then the name.
+
+        Raises:
+            AudioError: The target was made by somebody else meanwhile.
+            OSError: The disk failed.
+        """
+        with self.path.open("rb+") as file:
+            os.fsync(file.fileno())
+        self._refuse_existing()
+        self.path.replace(self._target)
+
+    def start_discarding(self) -> None:
+        """Let what an encoder still writes go nowhere."""
+        self._discarding = True
+
+    def remove(self) -> None:
+        """Close and delete the file."""
+        with contextlib.suppress(OSError):  # its buffer may have no room left on the disk
+            self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    def _refuse_existing(self) -> None:
+        if self._target.is_dir():
+            raise AudioError(f"{self._target} is a folder", hint="choose another name for the stem")
+        if not self._overwrite and os.path.lexists(self._target):
+            raise AudioError(f"{self._target} exists already", hint="allow overwriting, or choose another folder")
+
+
+def _name_beside(target: Path) -> Path:
+    suffix = f".{os.getpid()}-{secrets.token_hex(4)}.part"
+    room = _NAME_MAX_BYTES - len(os.fsencode(suffix)) - 1
+    name = os.fsencode(target.name)[:room].decode("utf-8", errors="ignore")  # the cut may be inside a letter
+    return target.with_name(f".{name}{suffix}")
