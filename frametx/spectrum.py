@@ -112,8 +112,8 @@ class StreamingISTFT:
         """Add frames `[c t n_fft]`, placed one segment apart, to the segments held `[c s hop]`: `[c t+s hop]`."""
         n_frames = frames.shape[1]
         total = F.pad(held, (0, 0, 0, n_frames))
-        for index, part in enumerate(frames.split(self.hop, dim=2)):
-            total[:, index : index + n_frames] += part
+        for index in range(self.n_fft // self.hop):
+            total[:, index : index + n_frames] += frames[..., index * self.hop : (index + 1) * self.hop]
         return total
 
     def _drop_lead(self, total: Tensor, weight: Tensor) -> Tensor:

@@ -22,7 +22,18 @@ import tinysoundfont
 SAMPLE_RATE = 44100
 VOICES = {52: 48, 53: 89, 54: 50, 85: 81, 91: 89}  # program -> what plays instead
 MAJOR = ("C", "Dm", "Em", "F", "G", "Am")
-PROGRESSIONS = ("0 4 5 3", "5 3 0 4", "0 5 3 4", "0 3 4 3", "1 4 0 0", "5 4 3 4", "0 2 3 4", "3 4 2 5", "0 0 3 4", "5 1 4 0")
+PROGRESSIONS = (
+    "0 4 5 3",
+    "5 3 0 4",
+    "0 5 3 4",
+    "0 3 4 3",
+    "1 4 0 0",
+    "5 4 3 4",
+    "0 2 3 4",
+    "3 4 2 5",
+    "0 0 3 4",
+    "5 1 4 0",
+)
 NOTES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 
 
@@ -30,7 +41,12 @@ def score(library: Path, rng: random.Random) -> str:
     """Write a piece for mma: 40 bars in one key, two progressions in turn, in one of a library file's grooves."""
     grooves = re.findall(r"(?im)^\s*DefGroove\s+(\S+)", library.read_text(encoding="latin-1"))
     groove = rng.choice([name for name in grooves if "end" not in name.lower() and "intro" not in name.lower()])
-    lines = [f"Include {library}", f"Tempo {rng.randint(70, 150)}", f"Transpose {rng.randint(-5, 6)}", f"Groove {groove}"]
+    lines = [
+        f"Include {library}",
+        f"Tempo {rng.randint(70, 150)}",
+        f"Transpose {rng.randint(-5, 6)}",
+        f"Groove {groove}",
+    ]
     verse, chorus = rng.sample(PROGRESSIONS, 2)
     for bar in range(40):
         places = (verse if bar // 8 % 2 == 0 else chorus).split()
@@ -76,7 +92,9 @@ def main() -> None:
             midi.unlink(missing_ok=True)
             source.write_text(score(library, rng), encoding="utf-8")
             command = [sys.executable, str(music / "mma/usr/bin/mma"), "-f", str(midi), str(source)]
-            done = subprocess.run(command, env={**os.environ, "MMA_HOME": str(home)}, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                command, env={**os.environ, "MMA_HOME": str(home)}, capture_output=True, text=True, check=False
+            )
             if not midi.is_file():
                 sys.stdout.write(f"{library.stem}: {done.stdout[-200:]}{done.stderr[-200:]}\n")
                 libraries.remove(library)

@@ -94,7 +94,9 @@ class Melody:
         place = np.clip(places + shift, 0, len(self.notes) - 1)
         target = np.asarray(self.notes, dtype=float)[place] + detune
         n_frames = len(target)
-        since = np.arange(n_frames) - np.maximum.accumulate(np.where(np.diff(target, prepend=target[0] - 1) != 0, np.arange(n_frames), 0))
+        since = np.arange(n_frames) - np.maximum.accumulate(
+            np.where(np.diff(target, prepend=target[0] - 1) != 0, np.arange(n_frames), 0)
+        )
         onset = np.clip((since - 40) / 60.0, 0, 1)
         phase = 2 * np.pi * self.vibrato_hz * np.arange(n_frames) / FRAMES_PER_SECOND + self.rng.uniform(0, 6)
         drift = smooth(self.rng.normal(0, 1.2, n_frames), 30) * 0.5
@@ -110,7 +112,9 @@ def synthesise(frames: Syllable, pitch: np.ndarray, loudness: np.ndarray, forman
     return pyworld.synthesize(f0, envelope, np.ascontiguousarray(noise), SAMPLE_RATE, FRAME_MS).astype(np.float32)
 
 
-def join(syllables: list[Syllable], melody: Melody, rng: np.random.Generator, slow: float) -> tuple[Syllable, np.ndarray, np.ndarray]:
+def join(
+    syllables: list[Syllable], melody: Melody, rng: np.random.Generator, slow: float
+) -> tuple[Syllable, np.ndarray, np.ndarray]:
     """String syllables into phrases; returns frames, scale places `[t]` and loudness `[t]`."""
     frames: list[Syllable] = []
     places: list[np.ndarray] = []
@@ -131,7 +135,9 @@ def join(syllables: list[Syllable], melody: Melody, rng: np.random.Generator, sl
         total, left = total + n_frames, left - 1
         if left <= 0:
             left, rest = int(rng.integers(2, 7)), int(rng.uniform(0.1, 1.8) * FRAMES_PER_SECOND)
-            frames.append((np.zeros(rest, bool), np.full((rest, 1025), 1e-12, np.float32), np.ones((rest, 1025), np.float32)))
+            frames.append(
+                (np.zeros(rest, bool), np.full((rest, 1025), 1e-12, np.float32), np.ones((rest, 1025), np.float32))
+            )
             places.append(np.full(rest, melody.place))
             loudness.append(np.zeros(rest))
             total += rest
@@ -148,7 +154,12 @@ def file_of_song(syllables: list[Syllable], centre: float, rng: np.random.Genera
     stereo = np.stack([lead, lead], axis=1)
     if rng.random() < 0.33:
         for shift in rng.choice([-5, -3, -2, 0, 0, 2, 2, 4, 5], size=int(rng.integers(1, 3)), replace=False):
-            take = synthesise(frames, melody.pitch(places, int(shift), rng.normal(0, 0.06)), loudness, formant * float(np.exp(rng.normal(0, 0.03))))
+            take = synthesise(
+                frames,
+                melody.pitch(places, int(shift), rng.normal(0, 0.06)),
+                loudness,
+                formant * float(np.exp(rng.normal(0, 0.03))),
+            )
             take = np.roll(take, int(rng.uniform(-0.03, 0.03) * SAMPLE_RATE))
             pan, gain = rng.uniform(0.1, 0.9), rng.uniform(0.3, 1.0)
             stereo += gain * take[: len(lead), None] * np.sqrt([1 - pan, pan])
