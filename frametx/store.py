@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import time
 from dataclasses import dataclass
@@ -169,7 +170,7 @@ class Store:
         """
         folder = self.folder(snapshot)
         with locked(folder.path, what=snapshot.name, on_note=on_note):
-            part = folder.path / f"import.{os.getpid()}"
+            part = folder.path / f"import.{secrets.token_hex(4)}"
             try:
                 job = Job(
                     part=part,
@@ -202,7 +203,7 @@ class Store:
         record = read_record(self.path_of(snapshot))
         folder = self.folder(snapshot)
         with locked(folder.path, what=snapshot.name, on_note=_no_note):
-            part = folder.path / f"convert.{os.getpid()}"
+            part = folder.path / f"convert.{secrets.token_hex(4)}"
             try:
                 write(part)
                 with PartFile(part) as file:
