@@ -92,7 +92,7 @@ def read_bounded(reply: requests.Response, limit_bytes: int, *, what: str) -> by
         Passing: The connection broke.
     """
     try:
-        body: bytes = reply.raw.read(limit_bytes + 1, decode_content=False)
+        body: bytes = reply.raw.read(limit_bytes + 1, decode_content=True)
     except BROKEN as error:
         raise Passing(f"{what}: {brief(error)}") from error
     if len(body) > limit_bytes:

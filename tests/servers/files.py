@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
