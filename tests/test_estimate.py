@@ -17,7 +17,9 @@ def test_an_estimate_counts_every_frame_that_a_network_sees(tiny_checkpoint, mon
     monkeypatch.setattr(estimate, "_seconds_per_frame", lambda _: 0.001)
     maskers = Separator(tiny_checkpoint, device="cpu").maskers
     n_frames = 1000 * 44_100 / 128
-    assert estimate.network_seconds(maskers, windows, 1000.0) == pytest.approx(seen_per_owned * n_frames / 1000, rel=0.01)
+    assert estimate.network_seconds(maskers, windows, 1000.0) == pytest.approx(
+        seen_per_owned * n_frames / 1000, rel=0.01
+    )
 
 
 def test_the_pace_of_a_network_is_measured(tiny_checkpoint):

@@ -79,7 +79,12 @@ def test_two_processes_do_what_one_does(write_config):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "frametx"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
-        [*torchrun, "train", str(shared), "--device", "cpu"], env=environment, capture_output=True, text=True, timeout=120, check=False
+        [*torchrun, "train", str(shared), "--device", "cpu"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     state = load_state(shared.parent / "run")
@@ -133,7 +138,10 @@ def test_other_architectures_train(write_config, architecture, sizes, frames):
 
 def test_bfloat16_stays_close(write_config):
     """A step under autocast ends near the float32 one."""
-    exact, half = trained(write_config("exact", steps=1)), trained(write_config("half", steps=1, top='precision = "bf16"'))
+    exact, half = (
+        trained(write_config("exact", steps=1)),
+        trained(write_config("half", steps=1, top='precision = "bf16"')),
+    )
     a, b = (read_log(t.config.output / "log.csv")[0]["loss"] for t in (exact, half))
     assert a == pytest.approx(b, rel=0.02)
 
