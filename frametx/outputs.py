@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from frametx.audio.formats import stem_format
-from frametx.errors import AudioError, UsageError
+from frametx.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
     from frametx.audio.info import AudioInfo, BitDepth
@@ -37,36 +37,37 @@ class OutputOptions:
         format: flac, wav, mp3, ogg, opus or m4a.
         bit_depth: 16, 24, "float" or "auto": the song's own, 24 where it has none.
         overwrite: Replace files that are there.
+        tags: Carry the song's tags and cover over, and say where the stem comes from.
+        title_suffix: Append " (Instrumental)" or " (Vocals)" to the title.
     """
 
     stems: tuple[Stem, ...] = (Stem.INSTRUMENTAL, Stem.VOCALS)
     format: str = "flac"
     bit_depth: BitDepth | Literal["auto"] = "auto"
     overwrite: bool = False
+    tags: bool = True
+    title_suffix: bool = True
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides the content of a file, for JSON."""
+        plain_title = self.tags and not self.title_suffix
+        return {
+            "format": self.format,
+            "bit_depth": self.bit_depth,
+            "no_tags": not self.tags,
+            "plain_title": plain_title,
+        }
 
 
-def stem_paths(song: Path, folder: Path, options: OutputOptions) -> dict[Stem, Path]:
-    """The default names, `<track>_Instrumental.<ext>` and `<track>_Vocals.<ext>`, in `folder`, which is made if missing."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise AudioError(
-            f"the output folder {folder} cannot be made: {error.strerror}", "choose another with -o"
-        ) from error
-    return {stem: folder / f"{song.stem}_{stem.label}.{options.format}" for stem in options.stems}
-
-
-def check_targets(song: Path, targets: Mapping[Stem, Path]) -> None:
-    """Refuse to write a stem over the song or two stems into one file.
+def refuse_own_song(song: Path, targets: Iterable[Path]) -> None:
+    """Refuse to write a stem over the song, by whatever name or link.
 
     Raises:
         UsageError: With the path.
     """
-    for target in targets.values():
+    for target in targets:
         if target.exists() and target.samefile(song):
             raise UsageError(f"{target} is the song itself", "choose another output folder with -o")
-    if len({target.absolute() for target in targets.values()}) < len(targets):
-        raise UsageError(f"two stems would be written to {next(iter(targets.values()))}", "let the name hold {stem}")
 
 
 def bit_depth_for(options: OutputOptions, info: AudioInfo) -> BitDepth:

@@ -44,11 +44,13 @@ class Background:
     def __enter__(self) -> Self:
         return self
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
+    def call(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
         """Queue a call; waits while `depth` calls are queued."""
         while len(self._pending) >= self._depth:
             self._pending.popleft().result()
-        self._pending.append(self._pool.submit(function, *arguments))
+        future = self._pool.submit(function, *arguments)
+        self._pending.append(future)
+        return future
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

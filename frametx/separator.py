@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +14,21 @@ import torch
 
 from frametx.audio.pcm import quantise
 from frametx.audio.reader import SongReader
+from frametx.audio.tags import Tags, read_tags
 from frametx.audio.writer import StemWriter, WrittenStem
 from frametx.device import dtype_name, pick_device, pick_dtype
-from frametx.ensemble import Rule, check_weights
 from frametx.errors import AudioError, UsageError
 from frametx.masker import Masker
-from frametx.outputs import OutputOptions, Stem, bit_depth_for, check_targets, stem_paths
+from frametx.naming import Naming, check_collisions
+from frametx.outputs import OutputOptions, Stem, bit_depth_for, refuse_own_song
 from frametx.overlap import Background
-from frametx.selftest import agrees_with_cpu
-from frametx.separate import ArraySong, Progress, Samples, Stems, separate_blocks, survey_song
-from frametx.snapshots import Model, resolve_models
+from frametx.provenance import TAG, Recipe, file_sha256, recipe_for
+from frametx.separate import ArraySong, Progress, Samples, Song, Stems, Survey, separate_blocks, survey_song
+from frametx.setup import Setup, prepare
+from frametx.snapshots import Model
+from frametx.songs import SongFile
 from frametx.spectrum import SAMPLE_RATE
+from frametx.stream import Watch
 from frametx.windows import WindowOptions, plans
 
 if TYPE_CHECKING:
@@ -41,6 +45,7 @@ class Result:
         seconds: Length of the song.
         elapsed_seconds: Time taken.
         notes: What a person should know: a downmix, clipped samples, a broken window.
+        song_sha256: The digest of the song's file.
     """
 
     source: Path
@@ -48,13 +53,15 @@ class Result:
     seconds: float
     elapsed_seconds: float
     notes: tuple[str, ...]
+    song_sha256: str
 
 
 class Separator:
     """Separates songs with one model or an ensemble, loaded once.
 
     Args:
-        models: Names of snapshots, presets or paths of checkpoints, separated by commas, or a list of them.
+        models: Names of snapshots, presets or paths of checkpoints, separated by commas, or a list of them; or a
+            setup, which says everything else too.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, fp32, bf16 or fp16.
         windows: Windows and ensemble; by default what suits the models.
@@ -71,7 +78,7 @@ class Separator:
 
     def __init__(
         self,
-        models: str | Path | Sequence[str | Path] = "",
+        models: str | Path | Sequence[str | Path] | Setup = "",
         *,
         device: str = "auto",
         precision: str = "auto",
@@ -79,18 +86,22 @@ class Separator:
         offline: bool = False,
         on_note: Callable[[str], None] | None = None,
     ) -> None:
-        self.device = _pick_working_device(device)
-        self.dtype = pick_dtype(precision, self.device)
-        self.models, self.windows = resolve_models(models, windows or WindowOptions(), offline=offline, on_note=on_note)
-        check_weights(self.windows.weights, len(self.models), self.windows.rule or Rule.MIN)
-        self._maskers = [self._masker(model) for model in self.models]
-        sizes = {masker.network.n_fft for masker in self._maskers}
+        if not isinstance(models, Setup):
+            models = prepare(
+                models, device=device, precision=precision, windows=windows, offline=offline, on_note=on_note
+            )
+        self.setup = models
+        self.models, self.windows = models.models, models.windows
+        self.device = pick_device(models.device)
+        self.dtype = pick_dtype(models.precision, self.device)
+        self.maskers = [self._masker(model) for model in self.models]
+        sizes = {masker.network.n_fft for masker in self.maskers}
         if len(sizes) > 1:
             raise UsageError(
                 f"these models use different STFT sizes ({', '.join(map(str, sorted(sizes)))})", "run them one by one"
             )
         self.n_fft = sizes.pop()
-        for masker in self._maskers:  # windows that no song could be cut into are refused before any song is read
+        for masker in self.maskers:  # windows that no song could be cut into are refused before any song is read
             plans(masker.name, masker.network, self.windows, 1)
 
     @property
@@ -107,6 +118,8 @@ class Separator:
         start_seconds: float = 0.0,
         end_seconds: float | None = None,
         progress: Progress | None = None,
+        recipe: Recipe | None = None,
+        watch: Watch | None = None,
     ) -> Result:
         """Separate one file into stems.
 
@@ -118,6 +131,8 @@ class Separator:
             start_seconds: Where to begin; the section is treated as a song of its own.
             end_seconds: Where to end; None: at the end.
             progress: Told the stage (`survey`, `separate`) and how much of it is done, 0..1.
+            recipe: What these options stand for, if it is known already.
+            watch: Shown the masks of all models side by side, where there are several.
 
         Raises:
             AudioError: The song cannot be read, or a stem cannot be written. Nothing is left behind.
@@ -125,11 +140,10 @@ class Separator:
         options = options or OutputOptions()
         path = Path(path)
         started = time.perf_counter()
+        recipe = recipe or self.recipe(options, start_seconds=start_seconds, end_seconds=end_seconds)
         with ExitStack() as stack:
             song = stack.enter_context(SongReader(path, start_seconds=start_seconds, end_seconds=end_seconds))
-            targets = output if isinstance(output, Mapping) else stem_paths(path, Path(output), options)
-            check_targets(path, targets)
-            bit_depth = bit_depth_for(options, song.info)
+            targets = _targets(path, output, options)
             writers = {
                 stem: stack.enter_context(
                     StemWriter(
@@ -137,7 +151,7 @@ class Separator:
                         format=options.format,
                         sample_rate=song.sample_rate,
                         channels=song.channels,
-                        bit_depth=bit_depth,
+                        bit_depth=bit_depth_for(options, song.info),
                         overwrite=options.overwrite,
                         n_samples=song.n_samples,
                     )
@@ -145,18 +159,36 @@ class Separator:
                 for stem, target in targets.items()
             }
             n_samples = 0
-            with Background() as encoder:
-                for stems in self._stems(song, progress, song.n_samples):
+            with Background() as encoder, Background() as hasher:
+                digest = hasher.call(file_sha256, path)
+                for stems in self._stems(song, progress, song.n_samples, watch):
                     encoder.call(_write, writers, stems)
                     n_samples += stems.mix.shape[1]
-            written = {stem: writer.finish() for stem, writer in writers.items()}
-        notes = [*song.notes, *self.take_notes(), *_clipping_notes(written, options)]
+            sha256 = digest.result()
+            tags = read_tags(path) if options.tags else Tags()
+            written = {}
+            for stem, writer in writers.items():
+                title = stem.label if options.title_suffix else None
+                written[stem] = writer.finish(tags=tags.for_stem(title, {TAG: recipe.tag(sha256)}))
+        notes = [*song.notes, *self.take_notes(), *_writing_notes(written, options)]
         return Result(
             source=path,
             stems=written,
             seconds=n_samples / song.sample_rate,
             elapsed_seconds=time.perf_counter() - started,
             notes=tuple(notes),
+            song_sha256=sha256,
+        )
+
+    def recipe(self, options: OutputOptions, *, start_seconds: float = 0.0, end_seconds: float | None = None) -> Recipe:
+        """Everything besides the song that decides what the stems hold."""
+        return recipe_for(
+            self.models,
+            self.windows,
+            self.setup.precision,
+            options,
+            start_seconds=start_seconds,
+            end_seconds=end_seconds,
         )
 
     def separate_array(
@@ -189,12 +221,29 @@ class Separator:
 
     def take_notes(self) -> list[str]:
         """What the models had to say since the last call, each once."""
-        notes = [note for masker in self._maskers for note in masker.notes]
-        for masker in self._maskers:
+        notes = [note for masker in self.maskers for note in masker.notes]
+        for masker in self.maskers:
             masker.notes.clear()
         return notes
 
-    def _stems(self, song: Any, progress: Progress | None, n_samples: int | None) -> Any:
+    def survey(self, song: Song, on_block: Callable[[int], None] | None = None) -> Survey:
+        """The first pass over a song, as these models need it; see `survey_song`."""
+        return survey_song(song, self.n_fft, original=self.windows.grid, on_block=on_block)
+
+    def separate_blocks(
+        self, song: Song, survey: Survey, *, progress: Progress | None = None, watch: Watch | None = None
+    ) -> Iterator[Stems]:
+        """The second pass, stretch by stretch; see `frametx.separate.separate_blocks`."""
+        return separate_blocks(song, survey, self.maskers, self.windows, progress=progress, watch=watch)
+
+    @property
+    def networks(self) -> list[Network]:
+        """The networks, in the order of the models."""
+        return [masker.network for masker in self.maskers]
+
+    def _stems(
+        self, song: Any, progress: Progress | None, n_samples: int | None, watch: Watch | None = None
+    ) -> Iterator[Stems]:
         n_read = 0
 
         def on_block(n_new: int) -> None:
@@ -203,8 +252,10 @@ class Separator:
             if progress is not None and n_samples:
                 progress("survey", min(1.0, n_read / n_samples))
 
-        survey = survey_song(song, self.n_fft, original=self.windows.grid, on_block=on_block)
-        return separate_blocks(song, survey, self._maskers, self.windows, progress=progress)
+        survey = self.survey(song, on_block)
+        if progress is not None:
+            progress("separate", 0.0)
+        return self.separate_blocks(song, survey, progress=progress, watch=watch)
 
     def _masker(self, model: Model) -> Masker:
         def load() -> Network:
@@ -239,18 +290,29 @@ def _write(writers: Mapping[Stem, StemWriter], stems: Stems) -> None:
         writer.write(blocks[stem])
 
 
-def _clipping_notes(written: Mapping[Stem, WrittenStem], options: OutputOptions) -> list[str]:
-    return [
-        f"{stem.value}: {done.n_clipped} samples exceeded full scale (peak {done.peak:.3f}) and were clipped in "
-        f"{options.format}; --format wav --bit-depth float keeps them"
-        for stem, done in written.items()
-        if done.n_clipped
-    ]
+def _targets(song: Path, output: str | Path | Mapping[Stem, Path], options: OutputOptions) -> Mapping[Stem, Path]:
+    """Where the stems go; their folders are made."""
+    if not isinstance(output, Mapping):
+        output = Naming().targets(SongFile(path=song), Path(output), options.stems, options.format)
+    check_collisions([(song, output)])
+    refuse_own_song(song, output.values())
+    for folder in {target.parent for target in output.values()}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AudioError(
+                f"the output folder {folder} cannot be made: {error.strerror}", "choose another with -o"
+            ) from error
+    return output
 
 
-def _pick_working_device(name: str) -> torch.device:
-    """The device asked for; `auto` never takes one that computes something else than the CPU does."""
-    device = pick_device(name)
-    if name == "auto" and device.type == "mps" and not agrees_with_cpu(device):
-        return torch.device("cpu")
-    return device
+def _writing_notes(written: Mapping[Stem, WrittenStem], options: OutputOptions) -> list[str]:
+    notes = []
+    for stem, done in written.items():
+        if done.n_clipped:
+            notes.append(
+                f"{stem.value}: {done.n_clipped} samples exceeded full scale (peak {done.peak:.3f}) and were clipped "
+                f"in {options.format}; --format wav --bit-depth float keeps them"
+            )
+        notes += [f"{stem.value}: {note}" for note in done.notes]
+    return notes

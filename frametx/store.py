@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import time
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from frametx.cache_folder import (
 from frametx.download.claim import claimed, locked
 from frametx.download.fetch import fetch
 from frametx.download.job import Job, amount
+from frametx.download.links import host_of
 from frametx.download.part import PartFile
 from frametx.errors import DownloadError, QuotaExceeded
 from frametx.record import read_record
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     OnNote = Callable[[str], None]
 
 SPARE_BYTES = 64 << 20
+# The sizes of some old checkpoints are inferred: a file up to so many times smaller or larger may still be the right one.
+SIZE_TOLERANCE = 2
 # A checkpoint of which nothing is known may be this large at most.
 UNKNOWN_LIMIT_BYTES = 16 << 30
 
@@ -167,7 +171,7 @@ class Store:
         """
         folder = self.folder(snapshot)
         with locked(folder.path, what=snapshot.name, on_note=on_note):
-            part = folder.path / f"import.{os.getpid()}"
+            part = folder.path / f"import.{secrets.token_hex(4)}"
             try:
                 job = Job(
                     part=part,
@@ -200,7 +204,7 @@ class Store:
         record = read_record(self.path_of(snapshot))
         folder = self.folder(snapshot)
         with locked(folder.path, what=snapshot.name, on_note=_no_note):
-            part = folder.path / f"convert.{os.getpid()}"
+            part = folder.path / f"convert.{secrets.token_hex(4)}"
             try:
                 write(part)
                 with PartFile(part) as file:
@@ -261,6 +265,7 @@ def _fetch_any(folder: CacheFolder, sources: tuple[str, ...], job: Job) -> Path:
 def _fetch_one(folder: CacheFolder, source: str, job: Job) -> Path:
     """Fetch from one source and put the file in its place; once more from the start when the digest is wrong."""
     snapshot = folder.snapshot
+    job.on_note(f"fetching {snapshot.name} from {host_of(source)}")
     fetched = fetch(source, job)
     if job.sha256 is not None and fetched.sha256 != job.sha256:
         job.on_note("the file has another digest than expected; fetching it again from the beginning")
@@ -292,9 +297,9 @@ def _admit(snapshot: Snapshot, folder: Path, size: int | None, done: int) -> Non
             f"snapshot {snapshot.name!r} must have {snapshot.size_bytes} bytes; this file has {size}",
             "it is another file, or a damaged one: check the link",
         )
-    elif snapshot.tensor_bytes is not None and size < snapshot.tensor_bytes:
+    elif snapshot.tensor_bytes is not None and size < snapshot.tensor_bytes / SIZE_TOLERANCE:
         raise DownloadError(
-            f"snapshot {snapshot.name!r} holds {snapshot.tensor_bytes} bytes of tensors; this file has only {size}",
+            f"snapshot {snapshot.name!r} holds {amount(snapshot.tensor_bytes)} of tensors; this file has {amount(size)}",
             "it is another file, or a damaged one: check the link",
         )
     needed = size - done + SPARE_BYTES
@@ -311,7 +316,7 @@ def _limit_bytes(snapshot: Snapshot) -> int:
     if snapshot.size_bytes is not None:
         return snapshot.size_bytes
     if snapshot.tensor_bytes is not None:
-        return snapshot.tensor_bytes + snapshot.tensor_bytes // 50 + (64 << 20)
+        return SIZE_TOLERANCE * snapshot.tensor_bytes + SPARE_BYTES
     return UNKNOWN_LIMIT_BYTES
 
 

@@ -27,27 +27,26 @@ class SpeedColumn(ProgressColumn):
 
 
 class SongProgress:
-    """One line a song: name, bar, time left, speed."""
+    """One line for each song under way: name, bar, time left, speed."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._task: TaskID | None = None
+        self._tasks: dict[str, TaskID] = {}
 
-    def start(self, name: str, seconds: float | None) -> None:
+    def start(self, song: str, label: str, seconds: float | None) -> None:
         """Begin a song of so many seconds, if that is known."""
-        self.stop()
-        self._task = self._progress.add_task(name, total=1.0, seconds=seconds)
+        self.stop(song)
+        self._tasks[song] = self._progress.add_task(label, total=1.0, seconds=seconds)
 
-    def __call__(self, stage: str, done: float) -> None:
+    def show(self, song: str, stage: str, done: float) -> None:
         """Show the network's progress; the survey before it is too short to show."""
-        if self._task is not None and stage == "separate":
-            self._progress.update(self._task, completed=done)
+        if song in self._tasks and stage == "separate":
+            self._progress.update(self._tasks[song], completed=done)
 
-    def stop(self) -> None:
-        """Take the line away."""
-        if self._task is not None:
-            self._progress.remove_task(self._task)
-            self._task = None
+    def stop(self, song: str) -> None:
+        """Take the song's line away."""
+        if song in self._tasks:
+            self._progress.remove_task(self._tasks.pop(song))
 
 
 @contextmanager
