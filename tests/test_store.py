@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import pytest
 
+from frametx import sources
 from frametx import store as store_module
 from frametx.download import claim
 from frametx.errors import DownloadError, QuotaExceeded, SnapshotMissing
@@ -330,7 +331,7 @@ def test_where_locks_lie_the_file_is_still_right(store, snapshot, mega, checkpoi
 def test_too_little_space_is_said_before_anything_is_read(store, snapshot, mega, monkeypatch):
     """The file's size and a reserve must be free."""
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(store_module.shutil, "disk_usage", lambda _path: usage._replace(free=60_000_000))
+    monkeypatch.setattr(sources.shutil, "disk_usage", lambda _path: usage._replace(free=60_000_000))
     with pytest.raises(DownloadError, match=r"'v10' needs 70 MB more in .*; 60 MB are free") as caught:
         store.fetch(snapshot)
     assert "FRAMETX_CACHE" in caught.value.hint
@@ -355,7 +356,7 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_loses_nothing(small_disk, snapshot, tmp_path, monkeypatch, mega, checkpoint):
     """A disk that fills up meanwhile ends the download with what to do; the part is whole and is continued elsewhere."""
-    monkeypatch.setattr(store_module, "SPARE_BYTES", -(10**9))  # as if another program took the space later
+    monkeypatch.setattr(sources, "SPARE_BYTES", -(10**9))  # as if another program took the space later
     store = Store(small_disk / "cache")
     with pytest.raises(
         DownloadError, match=r"the disk is full at .*; the 1\.97 MB that were fetched are kept"
