@@ -15,6 +15,7 @@ from frametx.cli.doctor import doctor
 from frametx.cli.evaluate import evaluate
 from frametx.cli.models import app as models
 from frametx.cli.separate import separate
+from frametx.cli.train import train
 from frametx.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, FrametxError, UsageError
 
 app = typer.Typer(
@@ -44,6 +45,7 @@ def root(
 app.command()(separate)
 app.command()(doctor)
 app.command()(evaluate)
+app.command()(train)
 app.add_typer(models, name="models")
 
 
