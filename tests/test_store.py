@@ -296,10 +296,10 @@ def test_a_second_process_says_what_it_waits_for(store, snapshot, mega, monkeypa
 
     second = threading.Thread(target=store.fetch, args=(snapshot,), kwargs={"on_note": note})
     second.start()
-    assert waiting.wait(10)
+    assert waiting.wait(60)
     go_on.set()
-    first.join(10)
-    second.join(10)
+    first.join(60)
+    second.join(60)
     assert "waiting for another process that is fetching v10" in notes[0]
     assert "lock" in notes[0]
     assert len(mega.ranges) == 2  # the cut one and its continuation, both by the first
@@ -311,7 +311,7 @@ def test_where_locks_lie_the_file_is_still_right(store, snapshot, mega, checkpoi
     folder = store.folder(snapshot).path
     folder.mkdir(parents=True)
     (folder / "model.part").write_bytes(checkpoint[:1_000_000])
-    both_began = threading.Barrier(2, timeout=10)
+    both_began = threading.Barrier(2, timeout=60)
     results = []
 
     def fetch():
@@ -323,7 +323,7 @@ def test_where_locks_lie_the_file_is_still_right(store, snapshot, mega, checkpoi
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert [result == checkpoint for result in results] == [True, True]
     assert names(store, snapshot) == {"model.pth", "model.pth.json"}
 
