@@ -96,6 +96,8 @@ class AugmentConfig:
         speed_semitones: How far.
         swap: Share with channels swapped; half of all get their polarity turned as well.
         width: Share with another stereo width.
+        spread: Share of the vocals that is panned, doubled or widened.
+        narrow: Share of the instrumentals that is brought near mono.
         band_limit: Share without its highest frequencies.
         effects: Whether equalisers, compression, distortion, chorus, delay, reverb and MP3 loss are used; they need the
             extra `frametx[train]`.
@@ -107,6 +109,8 @@ class AugmentConfig:
     speed_semitones: float = 4.0
     swap: float = 0.5
     width: float = 0.35
+    spread: float = 0.4
+    narrow: float = 0.15
     band_limit: float = 0.05
     effects: bool = False
     equaliser_db: float = 4.0
@@ -319,7 +323,7 @@ def _check(config: TrainingConfig, path: Path) -> None:
         if value < smallest:
             raise TrainingError(f"{path}: {name} = {value} should be at least {smallest}")
     shares = [("mixing", name) for name in ("true_pairs", "no_vocals", "only_vocals", "second_voice")]
-    shares += [("augment", name) for name in ("speed", "swap", "width", "band_limit", "codec")]
+    shares += [("augment", name) for name in ("speed", "swap", "width", "spread", "narrow", "band_limit", "codec")]
     for table, name in shares:
         value = getattr(getattr(config, table), name)
         if not 0 <= value <= 1:

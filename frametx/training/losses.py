@@ -97,7 +97,8 @@ class SeparationLoss(nn.Module):
     def _waveform(self, spectrum: Tensor) -> Tensor:
         b, c, _, t = spectrum.shape
         whole = torch.cat([spectrum, spectrum.new_zeros(b, c, 1, t)], dim=2).flatten(0, 1)
-        return torch.istft(whole, self.n_fft, self.n_fft // 2, window=self.window).unflatten(0, (b, c))
+        wave = torch.istft(whole, self.n_fft, self.n_fft // 2, window=self.window)
+        return wave.view(b, c, -1)
 
 
 def mel_bands(n_fft: int, n_bands: int) -> Tensor:
