@@ -25,13 +25,13 @@ from frametx.overlap import Background
 from frametx.provenance import TAG, Recipe, file_sha256, recipe_for
 from frametx.separate import ArraySong, Progress, Samples, Stems, separate_blocks, survey_song
 from frametx.setup import Setup, prepare
-from frametx.snapshots import Model
 from frametx.songs import SongFile
 from frametx.spectrum import SAMPLE_RATE
 from frametx.windows import WindowOptions, plans
 
 if TYPE_CHECKING:
     from frametx.models.network import Network
+    from frametx.snapshots import Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
