@@ -62,7 +62,9 @@ class Masker:
             DeviceError: A single window does not fit into memory.
         """
         masks = torch.sigmoid(self._logits(self.network, features).float())
-        if self.exact is not None and _is_broken(masks, audible):
+        if not _is_broken(masks, audible):
+            return masks
+        if self.exact is not None:
             self._say(f"{self.name}: a window came out broken in reduced precision; from here on it runs in float32")
             self.network, self.exact = self.exact().to(self.device), None
             return self.masks(features, audible)
@@ -167,6 +169,5 @@ class HistoryFeeder(Feeder):
 
 def _is_broken(masks: Tensor, audible: Tensor) -> bool:
     """Whether a window has a value that is no number, or a constant mask over sound."""
-    flat = masks.flatten(1)
-    low, high = flat.amin(1), flat.amax(1)
+    low, high = torch.aminmax(masks.flatten(1), dim=1)
     return bool((~torch.isfinite(low + high) | ((low == high) & audible)).any())

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from frametx.store import Store
 
     OnBytes = Callable[[int, int | None], None]
+    OnNote = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,7 @@ def import_checkpoint(
     *,
     user_file: Path | None = None,
     on_bytes: OnBytes,
+    on_note: OnNote,
 ) -> tuple[Snapshot, Path]:
     """Copy a checkpoint into the store, as a known snapshot or as one's own.
 
@@ -90,6 +92,7 @@ def import_checkpoint(
         store: Where it goes.
         user_file: The manifest that a new name is written into; None for the user's own.
         on_bytes: Told (bytes done, bytes in all).
+        on_note: Told what a person may want to know.
 
     Returns:
         The snapshot and where its file lies now.
@@ -107,18 +110,21 @@ def import_checkpoint(
     else:
         snapshot = own_snapshot(name, identity, sha256=digest_of(path), size_bytes=path.stat().st_size)
         snapshot = replace(snapshot, notes=f"imported from {path.name} on {dt.datetime.now(dt.UTC).date()}")
-        target = store.adopt(snapshot, path, on_bytes=on_bytes)
+        target = store.adopt(snapshot, path, on_bytes=on_bytes, on_note=on_note)
         write_snapshot(name, entry_of(snapshot), user_file)
         return snapshot, target
     if snapshot.bundled is not None:
         raise UsageError(f"snapshot {snapshot.name!r} comes with frametx", "choose a new name with --as NAME")
-    if not is_of(identity, snapshot):
+    if snapshot.architecture not in (None, identity.architecture):
         raise CheckpointError(
-            f"{path} is a {identity.architecture} checkpoint of {identity.tensors} tensors; snapshot {snapshot.name!r} "
-            f"is {snapshot.architecture} of {snapshot.tensors} tensors with other sizes",
+            f"{path} is a {identity.architecture} checkpoint; snapshot {snapshot.name!r} is {snapshot.architecture}",
             "leave --as out to have it recognised, or choose a new name",
         )
-    return snapshot, store.adopt(snapshot, path, on_bytes=on_bytes)
+    if not is_of(identity, snapshot):
+        on_note(
+            f"its sizes are not what {snapshot.origin} says of {snapshot.name!r}: {_difference(identity, snapshot)}"
+        )
+    return snapshot, store.adopt(snapshot, path, on_bytes=on_bytes, on_note=on_note)
 
 
 def own_snapshot(name: str, identity: Identity, *, sha256: str, size_bytes: int) -> Snapshot:
@@ -166,7 +172,7 @@ def add_snapshot(
     sha256: str | None = None,
     user_file: Path | None = None,
     on_bytes: OnBytes,
-    on_note: Callable[[str], None],
+    on_note: OnNote,
 ) -> tuple[Snapshot, Path]:
     """Fetch a checkpoint from a source, recognise it and write it into the user's manifest, pinned to its digest.
 
@@ -267,6 +273,17 @@ def _recognised(path: Path, identity: Identity, manifest: Manifest) -> Snapshot:
     raise UsageError(
         f"{path} is a {identity.architecture} checkpoint and {could}", "say what to call it: --as NAME (known or new)"
     )
+
+
+def _difference(identity: Identity, snapshot: Snapshot) -> str:
+    differing = [
+        f"{name} {identity.sizes[name]} instead of {size}"
+        for name, size in snapshot.sizes.items()
+        if identity.sizes.get(name, size) != size
+    ]
+    if not differing:
+        differing = [f"{identity.tensors} tensors instead of {snapshot.tensors}"]
+    return ", ".join(differing)
 
 
 def _plain(sizes: Mapping[str, Any]) -> dict[str, Any]:

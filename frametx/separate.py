@@ -23,7 +23,7 @@ from frametx.audio.resample import Resampler
 from frametx.errors import AudioError
 from frametx.overlap import prefetch
 from frametx.spectrum import SAMPLE_RATE, StreamingISTFT, StreamingSTFT, count_frames
-from frametx.stream import FrameBuffer
+from frametx.stream import FrameBuffer, Watch
 from frametx.windows import WindowOptions, mask_source
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def survey_song(
             frames = torch.cat([frames, rest], dim=-1)
         if frames.numel():
             # the squared magnitude is cheaper than abs() and has its maximum at the same place
-            largest = max(largest, float(torch.view_as_real(frames).square().sum(-1).amax()))
+            largest = max(largest, float(frames.real.square().addcmul_(frames.imag, frames.imag).amax()))
         if on_block is not None:
             on_block(block.samples.shape[1])
     if n_samples == 0:
@@ -136,6 +136,7 @@ def separate_blocks(
     options: WindowOptions,
     *,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[Stems]:
     """Separate a song, stretch by stretch, in memory that does not grow with its length.
 
@@ -145,6 +146,7 @@ def separate_blocks(
         maskers: The models, all with one `n_fft`.
         options: Windows and ensemble.
         progress: Told how much is done.
+        watch: Shown the masks of all models side by side, where there are several; not called for a silent song.
 
     Yields:
         Stretches in order; together they are the whole song, to the sample.
@@ -159,7 +161,7 @@ def separate_blocks(
     waiting = _Waiting(song.channels)
     back = Resampler(SAMPLE_RATE, song.sample_rate, song.channels)
     n_left = survey.n_samples
-    for vocals in _vocals(song, survey, maskers, options, waiting, progress):
+    for vocals in _vocals(song, survey, maskers, options, waiting, progress, watch):
         samples = back.process(vocals.samples, last=vocals.last)[:, :n_left]
         if vocals.last and samples.shape[1] < n_left:  # the two resamplers may round the length down by a sample
             samples = np.pad(samples, ((0, 0), (0, n_left - samples.shape[1])))
@@ -175,6 +177,7 @@ def _vocals(
     options: WindowOptions,
     waiting: _Waiting,
     progress: Progress | None,
+    watch: Watch | None,
 ) -> Iterator[_Block]:
     """The estimated vocals at the networks' rate, `[c n]`, the song's own samples going to `waiting` on the way."""
     network, device = maskers[0].network, maskers[0].device
@@ -191,7 +194,7 @@ def _vocals(
             progress("separate", min(1.0, n_done / n_planned))
 
     source, n_planned = mask_source(
-        maskers, options, n_frames=n_frames, peak_magnitude=survey.peak_magnitude, on_chunk=on_chunk
+        maskers, options, n_frames=n_frames, peak_magnitude=survey.peak_magnitude, on_chunk=on_chunk, watch=watch
     )
     stft = StreamingSTFT(network.n_fft, hop, device)
     istft = StreamingISTFT(network.n_fft, hop, device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,11 @@ from frametx.naming import Naming, check_collisions
 from frametx.outputs import OutputOptions, Stem, bit_depth_for, refuse_own_song
 from frametx.overlap import Background
 from frametx.provenance import TAG, Recipe, file_sha256, recipe_for
-from frametx.separate import ArraySong, Progress, Samples, Stems, separate_blocks, survey_song
+from frametx.separate import ArraySong, Progress, Samples, Song, Stems, Survey, separate_blocks, survey_song
 from frametx.setup import Setup, prepare
 from frametx.songs import SongFile
 from frametx.spectrum import SAMPLE_RATE
+from frametx.stream import Watch
 from frametx.windows import WindowOptions, plans
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class Separator:
         end_seconds: float | None = None,
         progress: Progress | None = None,
         recipe: Recipe | None = None,
+        watch: Watch | None = None,
     ) -> Result:
         """Separate one file into stems.
 
@@ -130,6 +132,7 @@ class Separator:
             end_seconds: Where to end; None: at the end.
             progress: Told the stage (`survey`, `separate`) and how much of it is done, 0..1.
             recipe: What these options stand for, if it is known already.
+            watch: Shown the masks of all models side by side, where there are several.
 
         Raises:
             AudioError: The song cannot be read, or a stem cannot be written. Nothing is left behind.
@@ -158,7 +161,7 @@ class Separator:
             n_samples = 0
             with Background() as encoder, Background() as hasher:
                 digest = hasher.call(file_sha256, path)
-                for stems in self._stems(song, progress, song.n_samples):
+                for stems in self._stems(song, progress, song.n_samples, watch):
                     encoder.call(_write, writers, stems)
                     n_samples += stems.mix.shape[1]
             sha256 = digest.result()
@@ -223,7 +226,24 @@ class Separator:
             masker.notes.clear()
         return notes
 
-    def _stems(self, song: Any, progress: Progress | None, n_samples: int | None) -> Any:
+    def survey(self, song: Song, on_block: Callable[[int], None] | None = None) -> Survey:
+        """The first pass over a song, as these models need it; see `survey_song`."""
+        return survey_song(song, self.n_fft, original=self.windows.grid, on_block=on_block)
+
+    def separate_blocks(
+        self, song: Song, survey: Survey, *, progress: Progress | None = None, watch: Watch | None = None
+    ) -> Iterator[Stems]:
+        """The second pass, stretch by stretch; see `frametx.separate.separate_blocks`."""
+        return separate_blocks(song, survey, self._maskers, self.windows, progress=progress, watch=watch)
+
+    @property
+    def networks(self) -> list[Network]:
+        """The networks, in the order of the models."""
+        return [masker.network for masker in self._maskers]
+
+    def _stems(
+        self, song: Any, progress: Progress | None, n_samples: int | None, watch: Watch | None = None
+    ) -> Iterator[Stems]:
         n_read = 0
 
         def on_block(n_new: int) -> None:
@@ -232,10 +252,10 @@ class Separator:
             if progress is not None and n_samples:
                 progress("survey", min(1.0, n_read / n_samples))
 
-        survey = survey_song(song, self.n_fft, original=self.windows.grid, on_block=on_block)
+        survey = self.survey(song, on_block)
         if progress is not None:
             progress("separate", 0.0)
-        return separate_blocks(song, survey, self._maskers, self.windows, progress=progress)
+        return self.separate_blocks(song, survey, progress=progress, watch=watch)
 
     def _masker(self, model: Model) -> Masker:
         def load() -> Network:

@@ -82,39 +82,41 @@ class StreamingISTFT:
         self.n_fft = n_fft
         self.hop = hop
         self._window = torch.hann_window(n_fft, device=device)
-        self._sum: Tensor | None = None  # [c, n_fft - hop] samples that later frames add to
-        self._weight = torch.zeros(1, n_fft - hop, device=device)  # the squared windows under them
-        self._to_drop = n_fft // 2
+        # samples that later frames add to, and the squared windows under them, in segments of one hop: [c s hop]
+        self._sum: Tensor | None = None
+        self._weight = torch.zeros(1, n_fft // hop - 1, hop, device=device)
+        self._to_drop = n_fft // (2 * hop)  # segments that stand before the song
 
     def push(self, spectrum: Tensor) -> Tensor:
         """Take frames, complex `[c f t]`; return the samples that are final now, float32 `[c n]`, n >= 0."""
         n_channels, _, n_frames = spectrum.shape
         if self._sum is None:
-            self._sum = self._window.new_zeros(n_channels, self.n_fft - self.hop)
+            self._sum = self._weight.new_zeros(n_channels, *self._weight.shape[1:])
         if n_frames == 0:
-            return self._sum[:, :0]
-        frames = torch.fft.irfft(spectrum, n=self.n_fft, dim=1) * self._window[:, None]
-        total = F.pad(self._sum, (0, n_frames * self.hop)) + self._overlap_add(frames)
-        squares = (self._window**2)[None, :, None].expand(1, -1, n_frames)
-        weight = F.pad(self._weight, (0, n_frames * self.hop)) + self._overlap_add(squares)
-        n_final = n_frames * self.hop
-        self._sum, self._weight = total[:, n_final:], weight[:, n_final:]
-        return self._drop_lead(total[:, :n_final], weight[:, :n_final])
+            return self._sum[:, :0, 0]
+        frames = torch.fft.irfft(spectrum.transpose(1, 2), n=self.n_fft, dim=2) * self._window
+        total = self._overlap_add(self._sum, frames)
+        weight = self._overlap_add(self._weight, (self._window**2).expand(1, n_frames, -1))
+        # a view would keep the whole stretch alive
+        self._sum, self._weight = total[:, n_frames:].clone(), weight[:, n_frames:].clone()
+        return self._drop_lead(total[:, :n_frames], weight[:, :n_frames])
 
     def finish(self) -> Tensor:
         """Return the samples up to the last frame's centre that were not emitted yet, float32 `[c n]`."""
         if self._sum is None:
             raise ValueError("finish() before any frames")
-        n_left = self.n_fft // 2 - self.hop
+        n_left = self.n_fft // (2 * self.hop) - 1
         return self._drop_lead(self._sum[:, :n_left], self._weight[:, :n_left])
 
-    def _overlap_add(self, frames: Tensor) -> Tensor:
-        """Sum frames `[c n_fft t]` placed `hop` apart: `[c n]`."""
-        n_samples = (frames.shape[-1] - 1) * self.hop + self.n_fft
-        folded = F.fold(frames, (1, n_samples), (1, self.n_fft), stride=(1, self.hop))
-        return folded[:, 0, 0]
+    def _overlap_add(self, held: Tensor, frames: Tensor) -> Tensor:
+        """Add frames `[c t n_fft]`, placed one segment apart, to the segments held `[c s hop]`: `[c t+s hop]`."""
+        n_frames = frames.shape[1]
+        total = F.pad(held, (0, 0, 0, n_frames))
+        for index in range(self.n_fft // self.hop):
+            total[:, index : index + n_frames] += frames[..., index * self.hop : (index + 1) * self.hop]
+        return total
 
     def _drop_lead(self, total: Tensor, weight: Tensor) -> Tensor:
-        drop = min(self._to_drop, total.shape[-1])
+        drop = min(self._to_drop, total.shape[1])
         self._to_drop -= drop
-        return total[:, drop:] / weight[:, drop:]
+        return (total[:, drop:] / weight[:, drop:]).flatten(1)

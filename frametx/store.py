@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     OnNote = Callable[[str], None]
 
 SPARE_BYTES = 64 << 20
+# The sizes of some old checkpoints are inferred: a file up to so many times smaller or larger may still be the right one.
+SIZE_TOLERANCE = 2
 # A checkpoint of which nothing is known may be this large at most.
 UNKNOWN_LIMIT_BYTES = 16 << 30
 
@@ -292,9 +294,9 @@ def _admit(snapshot: Snapshot, folder: Path, size: int | None, done: int) -> Non
             f"snapshot {snapshot.name!r} must have {snapshot.size_bytes} bytes; this file has {size}",
             "it is another file, or a damaged one: check the link",
         )
-    elif snapshot.tensor_bytes is not None and size < snapshot.tensor_bytes:
+    elif snapshot.tensor_bytes is not None and size < snapshot.tensor_bytes / SIZE_TOLERANCE:
         raise DownloadError(
-            f"snapshot {snapshot.name!r} holds {snapshot.tensor_bytes} bytes of tensors; this file has only {size}",
+            f"snapshot {snapshot.name!r} holds {amount(snapshot.tensor_bytes)} of tensors; this file has {amount(size)}",
             "it is another file, or a damaged one: check the link",
         )
     needed = size - done + SPARE_BYTES
@@ -311,7 +313,7 @@ def _limit_bytes(snapshot: Snapshot) -> int:
     if snapshot.size_bytes is not None:
         return snapshot.size_bytes
     if snapshot.tensor_bytes is not None:
-        return snapshot.tensor_bytes + snapshot.tensor_bytes // 50 + (64 << 20)
+        return SIZE_TOLERANCE * snapshot.tensor_bytes + SPARE_BYTES
     return UNKNOWN_LIMIT_BYTES
 
 

@@ -7,6 +7,7 @@ One model with one plan of chunks is a source; several sources joined (an ensemb
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -15,9 +16,12 @@ from torch import Tensor
 from frametx.chunks import Chunk, MaskJoiner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from frametx.masker import Feeder
+
+Watch = Callable[[list[Tensor], Tensor], None]
+"""Shown masks of several models, each `[c f t]` without the Nyquist bin, and the mix's spectrum, `[c f t]` with it."""
 
 
 class FrameBuffer:
@@ -145,11 +149,20 @@ class JoinedMasks:
     Args:
         sources: At least one.
         join: Joins masks of one shape.
+        watch: Shown the masks of all sources, in the sources' order, and the spectrum under them, complex `[c f t]`,
+            stretch by stretch, before they are joined.
     """
 
-    def __init__(self, sources: Sequence[MaskSource], join: Callable[[list[Tensor]], Tensor]) -> None:
+    def __init__(
+        self,
+        sources: Sequence[MaskSource],
+        join: Callable[[list[Tensor]], Tensor],
+        watch: Watch | None = None,
+    ) -> None:
         self._sources = sources
         self._join = join
+        self._watch = watch
+        self._n_joined = 0
         self._waiting: list[Tensor | None] = [None] * len(sources)  # masks that other sources have not reached yet
 
     @property
@@ -165,7 +178,11 @@ class JoinedMasks:
         waiting = [mask for mask in self._waiting if mask is not None]
         n_common = min(mask.shape[-1] for mask in waiting)
         self._waiting = [mask[..., n_common:] for mask in waiting]
-        return self._join([mask[..., :n_common] for mask in waiting])
+        masks = [mask[..., :n_common] for mask in waiting]
+        if self._watch is not None and n_common:
+            self._watch(masks, buffer.take(self._n_joined, self._n_joined + n_common))
+        self._n_joined += n_common
+        return self._join(masks)
 
 
 def _inside(chunk: Chunk, n_frames: int, device: torch.device) -> Tensor:

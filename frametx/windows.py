@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from frametx.masker import Masker
+    from frametx.stream import Watch
 
 DEFAULT_CROP = 1792
 DEFAULT_CONTEXT = 128
@@ -84,6 +85,7 @@ def mask_source(
     n_frames: int,
     peak_magnitude: float,
     on_chunk: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
 ) -> tuple[MaskSource, int]:
     """Build the one source that says the song's mask.
 
@@ -93,6 +95,7 @@ def mask_source(
         n_frames: Frames of the song.
         peak_magnitude: The song's largest magnitude, greater than 0.
         on_chunk: Called with the number of frames that a finished batch owned.
+        watch: Shown the masks of all models side by side, where there are several.
 
     Returns:
         The source, and how many frames `on_chunk` will have been called with in the end.
@@ -110,7 +113,8 @@ def mask_source(
         per_model.append(streams[0] if len(streams) == 1 else JoinedMasks(streams, _mean))
     source = per_model[0]
     if len(per_model) > 1:
-        source = JoinedMasks(per_model, lambda masks: join_masks(masks, options.rule or Rule.MIN, options.weights))
+        rule = options.rule or Rule.MIN
+        source = JoinedMasks(per_model, lambda masks: join_masks(masks, rule, options.weights), watch)
     if options.postprocess:
         source = MergedArtifacts(source, n_frames)
     return source, n_planned

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # the networks of the tests are too small for two threads, which only wait for one another; read when torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest_plugins = ["servers.fixtures"]
+pytest_plugins = ["tests.servers.fixtures"]
 
 
 @pytest.fixture(autouse=True)

@@ -83,6 +83,9 @@ class SoundfileEncoder:
             subtype = "FLOAT" if bits is None else f"PCM_{bits}"
         if container == "WAV" and (n_samples or 0) * channels * (bits or 32) // 8 >= WAV_LIMIT_BYTES:
             container = "RF64"
+        if container == "FLAC" and sample_rate > 65535 and (sample_rate % 10 or sample_rate > 384000):
+            # libsndfile would notice with the first samples, after the network's work
+            raise AudioError(f"flac cannot be written at {sample_rate} Hz", hint="choose wav")
         try:
             self._sound = StreamedSoundFile(
                 file,

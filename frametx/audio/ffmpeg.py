@@ -108,8 +108,8 @@ def _trimmed(info: AudioInfo, file: BinaryIO) -> Iterator[NDArray[np.float32]]:
         mp4 = container.format.name.startswith(_MP4_FAMILY)
         if mp4 and info.n_samples is not None and n_given < info.n_samples - info.sample_rate // 2:
             raise AudioError(
-                f"{info.path} is truncated: its header promises {info.n_samples / info.sample_rate:.2f} s of audio, "
-                f"{n_given / info.sample_rate:.2f} s ({n_given} samples) can be read",
+                f"{info.path} is truncated or damaged: its header promises {info.n_samples / info.sample_rate:.2f} s "
+                f"of audio, {n_given / info.sample_rate:.2f} s ({n_given} samples) can be read",
                 hint="fetch the file again, or take what is there with an end before that",
             )
 

@@ -74,6 +74,7 @@ FORMATS = {
             container="OGG",
             codec="VORBIS",
             options={"compression_level": 0.1},
+            rates=(*_AAC_RATES, 176400, 192000),
         ),
         StemFormat(
             name="opus",
@@ -170,6 +171,6 @@ def writable_formats() -> dict[str, str]:
 def readable_formats() -> dict[str, list[str]]:
     """For each decoding library the formats it reads, by their usual names."""
     return {
-        "soundfile": sorted(soundfile.available_formats()),
+        "soundfile": sorted(set(soundfile.available_formats()) - {"RAW"}),  # RAW has no header to read
         "av": sorted(name for codec, name in _DECODERS.items() if codec in av.codecs_available),
     }

@@ -93,9 +93,17 @@ def _missing_share(sound: soundfile.SoundFile) -> float:
 def _truncated(info: AudioInfo, n_readable: int, n_claimed: int) -> AudioError:
     readable_seconds = n_readable / info.sample_rate
     return AudioError(
-        f"{info.path} is truncated: its header promises {n_claimed / info.sample_rate:.2f} s of audio, "
+        f"{info.path} is truncated or damaged: its header promises {n_claimed / info.sample_rate:.2f} s of audio, "
         f"{readable_seconds:.2f} s ({n_readable} samples) can be read",
         hint=f"fetch the file again, or take what is there with an end of {int(readable_seconds * 10) / 10:.1f} s",
+    )
+
+
+def _damaged(info: AudioInfo, n_readable: int, n_claimed: int) -> AudioError:
+    seconds = n_readable / info.sample_rate
+    return AudioError(
+        f"{info.path} is damaged near {seconds:.2f} s of {n_claimed / info.sample_rate:.2f} s",
+        hint=f"fetch the file again, or take what comes before with an end of {int(seconds * 10) / 10:.1f} s",
     )
 
 
@@ -112,7 +120,7 @@ def soundfile_blocks(info: AudioInfo, size: int, start: int, end: int | None) ->
         `[c n]`, full scale is 1.0.
 
     Raises:
-        AudioError: A lossless file that ends before its header says, or is damaged.
+        AudioError: A lossless file that ends before its header says, or a damaged one.
     """
     with info.path.open("rb") as file:
         try:
@@ -125,53 +133,74 @@ def soundfile_blocks(info: AudioInfo, size: int, start: int, end: int | None) ->
 def _blocks_of(
     info: AudioInfo, sound: soundfile.SoundFile, size: int, start: int, end: int | None
 ) -> Iterator[NDArray[np.float32]]:
-    position = _go_to(info, sound, start)
-    n_claimed = None if info.n_samples is None else round(info.n_samples * _missing_share(sound))
-    while end is None or position < end:
-        wanted = size if end is None else min(size, end - position)
-        block = _read(sound, wanted)
+    stream = _Stream(info, sound)
+    stream.go_to(start)
+    while end is None or stream.position < end:
+        wanted = size if end is None else min(size, end - stream.position)
+        block = stream.read(wanted)
         if len(block):
-            position += len(block)
             yield np.ascontiguousarray(block.T)  # n c -> c n
         if len(block) < wanted:
+            stream.check_end(end)
             break
-    # Lossy headers may claim what they like: what can be decoded is the song.
-    lossless = info.bit_depth is not None
-    if lossless and n_claimed is not None and position < min(n_claimed, end if end is not None else n_claimed):
-        raise _truncated(info, position, n_claimed)
 
 
-def _go_to(info: AudioInfo, sound: soundfile.SoundFile, start: int) -> int:
-    """Move to sample `start` and return the position reached.
+class _Stream:
+    """A decoder that knows where it is and how it ended.
 
-    Lossy codecs are decoded from the beginning: what they give after a seek is not the same to the bit.
+    Attributes:
+        position: The next sample.
     """
-    if start == 0:
-        return 0
-    if info.bit_depth is not None and info.n_samples is not None:
-        return int(sound.seek(min(start, info.n_samples)))
-    position = 0
-    while position < start:
-        n_read = len(_read(sound, min(65536, start - position)))
-        position += n_read
-        if n_read == 0:
-            break
-    return position
 
+    def __init__(self, info: AudioInfo, sound: soundfile.SoundFile) -> None:
+        self.position = 0
+        self._info = info
+        self._sound = sound
+        self._lossless = info.bit_depth is not None
+        self._error: soundfile.LibsndfileError | None = None
+        # what a call had decoded before it failed is lost: small calls where a file may be played in spite of damage
+        self._step = None if self._lossless else 4096
+        self._n_claimed = None if info.n_samples is None else round(info.n_samples * _missing_share(sound))
 
-def _read(sound: soundfile.SoundFile, n_samples: int) -> NDArray[np.float32]:
-    """Up to `n_samples` samples, `[n c]`; fewer only where the file ends or breaks."""
-    parts: list[NDArray[np.float32]] = []
-    missing = n_samples
-    while missing:
-        try:
-            part: NDArray[np.float32] = sound.read(missing, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError:
-            break  # a damaged or cut frame: the caller compares what came with what was promised
-        if len(part) == 0:
-            break
-        parts.append(part)
-        missing -= len(part)
-    if len(parts) == 1:
-        return parts[0]
-    return np.concatenate(parts) if parts else np.zeros((0, sound.channels), dtype=np.float32)
+    def go_to(self, start: int) -> None:
+        """Move to sample `start`, or to the end.
+
+        Lossy codecs are decoded from the beginning: what they give after a seek is not the same to the bit.
+        """
+        if start and self._lossless and self._info.n_samples is not None:
+            self.position = int(self._sound.seek(min(start, self._info.n_samples)))
+        while self.position < start and len(self.read(min(65536, start - self.position))):
+            pass
+
+    def read(self, n_samples: int) -> NDArray[np.float32]:
+        """Up to `n_samples` samples, `[n c]`; fewer only where the file ends or breaks."""
+        parts: list[NDArray[np.float32]] = []
+        missing = n_samples
+        while missing and self._error is None:
+            try:
+                part = self._sound.read(min(missing, self._step or missing), dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                self._error = error
+                break
+            if len(part) == 0:
+                break
+            parts.append(part)
+            missing -= len(part)
+        self.position += n_samples - missing
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts) if parts else np.zeros((0, self._sound.channels), dtype=np.float32)
+
+    def check_end(self, end: int | None) -> None:
+        """Refuse a song that ended too early.
+
+        A lossless file must hold what its header promises. A lossy one may claim what it likes, and what can be decoded
+        is the song, unless the decoder failed in the middle.
+        """
+        n_claimed = self._n_claimed
+        if n_claimed is None or self.position >= min(n_claimed, n_claimed if end is None else end):
+            return
+        if self._lossless:
+            raise _truncated(self._info, self.position, n_claimed)
+        if self._error is not None and self.position < n_claimed - self._info.sample_rate:
+            raise _damaged(self._info, self.position, n_claimed) from self._error

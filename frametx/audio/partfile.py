@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
+import time
 from typing import TYPE_CHECKING
 
 from frametx.errors import AudioError
@@ -108,6 +110,36 @@ class PartFile:
             raise AudioError(f"{self._target} is a folder", hint="choose another name for the stem")
         if not self._overwrite and os.path.lexists(self._target):
             raise AudioError(f"{self._target} exists already", hint="allow overwriting, or choose another folder")
+
+
+def remove_abandoned_parts(folder: Path, *, older_than_seconds: float = 3600.0) -> int:
+    """Remove what processes that were killed left in a folder; returns how many files.
+
+    Only files are removed whose process is gone and which nobody has written to for a while: on a shared folder the
+    process may live on another machine.
+    """
+    n_removed = 0
+    for path in folder.glob(".*.part"):
+        found = re.search(r"\.(\d+)-[0-9a-f]{8}\.part$", path.name)
+        if found is None or _is_running(int(found[1])):
+            continue
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime >= older_than_seconds:
+                path.unlink()
+                n_removed += 1
+    return n_removed
+
+
+def _is_running(process_id: int) -> bool:
+    if os.name == "nt":
+        return False  # Windows lets nobody remove a file that is open
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def _name_beside(target: Path) -> Path:

@@ -42,7 +42,10 @@ def probe(path: Path) -> AudioInfo:
     except FileNotFoundError as error:
         raise AudioError(f"{path} does not exist", hint="check the spelling, and quote names with spaces") from error
     except OSError as error:
-        raise AudioError(f"{path} cannot be opened: {error.strerror or error}") from error
+        raise AudioError(
+            f"{path} cannot be opened: {error.strerror or error}",
+            hint="check its permissions and its folder's",
+        ) from error
     if info is None:
         raise AudioError(f"{path} is not audio that can be read: {_looks_like(path)}", hint="play it to see what it is")
     return info
@@ -53,6 +56,8 @@ def _looks_like(path: Path) -> str:
         beginning = file.read(512)
     if all(byte >= 32 or byte in b"\t\r\n\f" for byte in beginning):
         return f"it is text that begins with {beginning[:24].decode(errors='replace')!r}"
+    if beginning[4:8] == b"ftyp":
+        return "it is an MP4 file without its index, which comes last: it was probably not copied to its end"
     if not any(beginning):
         return "it begins with zero bytes, like an unfinished download"
     return f"no decoder knows a file that begins with the bytes {beginning[:8].hex(' ')}"
@@ -125,6 +130,19 @@ class SongReader:
             yield block if self._matrix is None else self._matrix @ block
         if position == self._start:
             raise self._no_samples()
+        self._compare_length(position)
+
+    def _compare_length(self, n_decoded: int) -> None:
+        """Note a lossy song that ended earlier than its header says; lossless ones were refused."""
+        claimed = self.info.n_samples
+        if self._end is not None or claimed is None or claimed - n_decoded <= 0.1 * self.sample_rate:
+            return
+        note = (
+            f"the header promises {claimed / self.sample_rate:.2f} s of audio, "
+            f"{n_decoded / self.sample_rate:.2f} s could be decoded"
+        )
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _plan_downmix(self) -> NDArray[np.float32]:
         speakers: Sequence[str] = speakers_of(self.info.path) if self.info.decoder == "av" else ()

@@ -12,6 +12,7 @@ import typer
 
 from frametx import __version__
 from frametx.cli.doctor import doctor
+from frametx.cli.evaluate import evaluate
 from frametx.cli.models import app as models
 from frametx.cli.separate import separate
 from frametx.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, FrametxError, UsageError
@@ -42,6 +43,7 @@ def root(
 
 app.command()(separate)
 app.command()(doctor)
+app.command()(evaluate)
 app.add_typer(models, name="models")
 
 

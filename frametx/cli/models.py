@@ -136,7 +136,9 @@ def import_(
     manifest, store = _open(models, cache)
     with transfer(quiet=quiet or as_json) as shown:
         shown.start(file.name)
-        snapshot, _ = import_checkpoint(file, as_, manifest, store, user_file=models, on_bytes=shown.on_bytes)
+        snapshot, _ = import_checkpoint(
+            file, as_, manifest, store, user_file=models, on_bytes=shown.on_bytes, on_note=shown.on_note
+        )
     _report({"name": snapshot.name, **_file_facts(snapshot, store)}, as_json, quiet)
 
 
@@ -209,7 +211,7 @@ def remove(
     manifest, store = _open(models, cache)
     results = []
     for snapshot in _chosen(manifest, names):
-        freed = store.remove(snapshot, forget=forget)
+        freed = store.remove(snapshot, forget=forget or not snapshot.sources)
         forgotten = not snapshot.sources and remove_snapshot(snapshot.name, models)
         results.append({"name": snapshot.name, "freed_bytes": freed, "left_manifest": forgotten})
         if not (quiet or as_json):
@@ -254,7 +256,7 @@ def add(
 
     manifest, store = _open(models, cache)
     if "://" not in source and not source.startswith("file:"):
-        source = Path(source).expanduser().absolute().as_uri()
+        source = Path(source).expanduser().resolve().as_uri()
     with transfer(quiet=quiet or as_json) as shown:
         shown.start(name)
         snapshot, _ = add_snapshot(

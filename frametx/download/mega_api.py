@@ -86,9 +86,9 @@ class MegaApi:
             raise Passing("MEGA has no address for the file at the moment", at_least_seconds=5.0)
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise DownloadError(f"MEGA says that the file has the size {size!r}", "update frametx")
-        allowed = ("https",) if self._address.startswith("https:") else ("https", "http")
-        if urlsplit(address).scheme not in allowed:
-            raise DownloadError(f"MEGA gave the address {address[:80]!r}, which is not https and is refused")
+        # https is asked for; what came over http would still be encrypted and held to the code in the link
+        if urlsplit(address).scheme not in ("https", "http"):
+            raise DownloadError(f"MEGA gave the address {address[:80]!r}, which is refused", "update frametx")
         attributes = answer.get("at")
         if not isinstance(attributes, str):
             raise DownloadError("MEGA's answer has no attributes", "update frametx")

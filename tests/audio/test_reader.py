@@ -226,7 +226,29 @@ def test_an_mp3_with_a_wrong_header_is_read_to_its_end(tmp_path, tones):
     path = tmp_path / "song.mp3"
     soundfile.write(path, tones(4).T, 44100)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert 1.5 * 44100 < read(path).shape[1] < 2.5 * 44100
+    reader = SongReader(path)
+    assert 1.5 * 44100 < sum(block.shape[1] for block in reader.blocks()) < 2.5 * 44100
+    assert "promises 4.00 s" in reader.notes[0]
+
+
+@pytest.mark.parametrize("extension", ["flac", "mp3"])
+def test_a_hole_in_a_file_is_no_early_end(tmp_path, tones, extension):
+    """A song damaged in the middle is refused with the place, not cut there in silence."""
+    path = tmp_path / f"song.{extension}"
+    soundfile.write(path, tones(6).T, 44100)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 20_000] = bytes(20_000)
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=r"damaged.* [23]\.\d\d s"):
+        read(path)
+
+
+def test_an_unfinished_mp4_is_said_to_be_one(tmp_path):
+    """An MP4 whose download stopped has no index."""
+    (tmp_path / "song.m4a").write_bytes(b"\0\0\0\x1cftypM4A \0\0\2\0M4A isomiso2" + bytes(5000))
+    with pytest.raises(AudioError, match="MP4 file without its index"):
+        probe(tmp_path / "song.m4a")
 
 
 @pytest.mark.parametrize(("value", "word"), [(np.nan, "NaN"), (np.inf, "infinite"), (-np.inf, "infinite")])

@@ -23,6 +23,13 @@ def dead_pid():
     return process.pid
 
 
+def fail(part, kind):
+    """Write something and stop with an error."""
+    with claimed(part) as mine:
+        mine.write_bytes(b"so far")
+        raise kind
+
+
 def claim_of(part, pid):
     """The name under which another process of this machine would hold the part."""
     with claimed(part) as mine:
@@ -43,9 +50,8 @@ def test_a_part_is_held_under_a_name_of_its_own_and_given_back(part):
 def test_a_part_is_given_back_when_the_download_fails(part):
     """An error or an interruption loses nothing."""
     for kind in (ValueError, KeyboardInterrupt):
-        with pytest.raises(kind), claimed(part) as mine:
-            mine.write_bytes(b"so far")
-            raise kind
+        with pytest.raises(kind):
+            fail(part, kind)
         assert part.read_bytes() == b"so far"
 
 

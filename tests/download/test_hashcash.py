@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from servers.mega import proof_is_good
 
 from frametx.download.hashcash import solve
 from frametx.errors import DownloadError
+from tests.servers.mega import proof_is_good
 
 TOKEN = "A1b-_" * 12 + "wxyz"
 

@@ -7,12 +7,12 @@ import hashlib
 import time
 
 import pytest
-from servers.files import FakeFiles
-from servers.mega import Reply
 
 from frametx.download.http import fetch_http
 from frametx.download.part import read_state
 from frametx.errors import DownloadError, QuotaExceeded
+from tests.servers.files import FakeFiles
+from tests.servers.mega import Reply
 
 HALF = 1_500_000
 

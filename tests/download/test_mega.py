@@ -7,11 +7,11 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from servers.mega import MegaFile, Reply, api
 
 from frametx.download.mega import fetch_mega
 from frametx.download.mega_cipher import FileKey, MetaMac, chunk_lengths
 from frametx.errors import DownloadError, QuotaExceeded
+from tests.servers.mega import MegaFile, Reply, api
 
 KIB = 1024
 EDGES = (128 * KIB, 384 * KIB, 4608 * KIB)

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from servers.mega import Reply, send
+from tests.servers.mega import Reply, Server, send
 
 
 @dataclass
@@ -48,8 +48,7 @@ class FakeFiles:
             def do_GET(self) -> None:
                 files.serve(self)
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 

@@ -6,8 +6,9 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from servers.files import FakeFiles
-from servers.mega import FakeMega
+
+from tests.servers.files import FakeFiles
+from tests.servers.mega import FakeMega
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,9 +1,7 @@
 """A MEGA of our own on loopback, written from the protocol with another AES library than the client's.
 
 Replies follow a script, one entry a request, so that every fault can be had at every stage; without a script everything
-works. Run as a program it serves a fixed file over TLS, for real clients:
-
-    python tests/servers/mega.py CERTIFICATE KEY API_PORT DATA_PORT
+works.
 """
 
 from __future__ import annotations
@@ -12,10 +10,8 @@ import base64
 import hashlib
 import http.server
 import json
-import os
 import secrets
 import socket
-import ssl
 import struct
 import sys
 import threading
@@ -104,6 +100,16 @@ def api(value: Any) -> Reply:
     return Reply(body=json.dumps(value).encode())
 
 
+class Server(http.server.ThreadingHTTPServer):
+    """Says nothing about clients that hang up."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class FakeMega:
     """The API and the file server in one.
 
@@ -124,8 +130,8 @@ class FakeMega:
         self.hashcash: tuple[str, int] | None = None
         self.single_use = False
         self.data_base = ""
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self.secure_data_base = ""
+        self._server = Server(("127.0.0.1", 0), self.handler())
         self.port = self._server.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
 
@@ -149,10 +155,11 @@ class FakeMega:
             return -9
         token = b64(secrets.token_bytes(9))
         self.addresses[token] = command["p"]
-        address = f"{self.data_base or self.url}/dl/{token}"
+        base = (self.secure_data_base if command.get("ssl") == 2 else self.data_base) or self.url
+        address = f"{base}/dl/{token}"
         return {"s": len(file.plain), "at": file.attributes, "msd": 1, "g": address, "fa": "0*x"}
 
-    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
+    def handler(self) -> type[http.server.BaseHTTPRequestHandler]:
         mega = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -244,29 +251,3 @@ def proof_is_good(proof: str, easiness: int) -> bool:
     digest = hashlib.sha256(raw + base64.urlsafe_b64decode(padded) * 262144).digest()
     threshold = ((easiness & 63) * 2 + 1) << ((easiness >> 6) * 7 + 3)
     return version == "1" and len(raw) == 4 and struct.unpack(">I", digest[:4])[0] <= threshold
-
-
-def main() -> None:
-    """Serve one file over TLS until the standard input closes; print its link first."""
-    certificate, key, api_port, data_port = sys.argv[1:]
-    mega = FakeMega()
-    mega.data_base = f"http://gfs.userstorage.mega.co.nz:{data_port}"
-    link = mega.add(os.urandom(5_000_003), name="../model.pth")
-    broken = mega.add(os.urandom(300_000), name="broken.pth")
-    bad = mega.files[broken.split("/")[-1].split("#")[0]]
-    bad.cipher = bad.cipher[:1000] + bytes([bad.cipher[1000] ^ 1]) + bad.cipher[1001:]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    for port in (int(api_port), int(data_port)):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), mega._handler())
-        if port == int(api_port):
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-    digest = hashlib.sha256(next(iter(mega.files.values())).plain).hexdigest()
-    sys.stdout.write(json.dumps({"link": link, "broken": broken, "sha256": digest}) + "\n")
-    sys.stdout.flush()
-    sys.stdin.read()
-
-
-if __name__ == "__main__":
-    main()
