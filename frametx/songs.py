@@ -14,29 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 SUFFIXES = frozenset(
-    [
-        ".aac",
-        ".aif",
-        ".aifc",
-        ".aiff",
-        ".au",
-        ".caf",
-        ".flac",
-        ".m4a",
-        ".m4b",
-        ".mka",
-        ".mkv",
-        ".mov",
-        ".mp3",
-        ".mp4",
-        ".oga",
-        ".ogg",
-        ".opus",
-        ".w64",
-        ".wav",
-        ".webm",
-        ".wma",
-    ]
+    (
+        *(".aac", ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mp3", ".oga", ".ogg"),
+        *(".opus", ".w64", ".wav", ".wma", ".mkv", ".mov", ".mp4", ".webm"),
+    )
 )
 """What is taken for a song in a folder; a file named by itself may be called anything."""
 
