@@ -14,6 +14,7 @@ from frametx import __version__
 from frametx.cli.doctor import doctor
 from frametx.cli.evaluate import evaluate
 from frametx.cli.models import app as models
+from frametx.cli.redo import redo, render
 from frametx.cli.separate import separate
 from frametx.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, FrametxError, UsageError
 
@@ -44,6 +45,8 @@ def root(
 app.command()(separate)
 app.command()(doctor)
 app.command()(evaluate)
+app.command()(redo)
+app.command()(render)
 app.add_typer(models, name="models")
 
 
