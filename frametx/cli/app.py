@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from frametx import __version__
+from frametx.cli.compare import compare
 from frametx.cli.doctor import doctor
 from frametx.cli.evaluate import evaluate
 from frametx.cli.models import app as models
@@ -45,6 +46,7 @@ def root(
 app.command()(separate)
 app.command()(doctor)
 app.command()(evaluate)
+app.command()(compare)
 app.command()(redo)
 app.command()(render)
 app.add_typer(models, name="models")

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frametx.cli import separate_options as options
-from frametx.cli.console import say, song_progress
+from frametx.cli import separate_options as options  # noqa: TC001  (typer reads annotations)
+from frametx.cli.console import one_song_progress, say
 from frametx.cli.sections import section_times
 from frametx.cli.window_options import window_options
 from frametx.clock import clock_text
 from frametx.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 Song = Annotated[Path, typer.Argument(help="The song whose stems are finished.", show_default=False)]
 Folder = Annotated[Path, typer.Option("-o", "--output", "--out", help="The folder that holds its stems.")]
@@ -78,11 +77,11 @@ def redo(
     )
     edits = finished_song.open_edits(song, output, restart=restart)
     separators = _separators(device, precision, offline=offline, quiet=quiet)
-    with _progress(song.name, quiet=quiet) as progress:
+    with one_song_progress(song.name, quiet=quiet) as progress:
         if take_back:
             rendered = rendering.undo(edits, separators, progress=progress)
         else:
-            names = tuple(name.strip() for name in model.split(",") if name.strip())
+            names = tuple(_lasting(name.strip()) for name in model.split(",") if name.strip())
             new = [
                 Section(start_seconds=start, end_seconds=end, models=names, windows=windows, precision=precision)
                 for start, end in times
@@ -116,18 +115,16 @@ def render(
     if song is not None:
         edits = replace(edits, song=replace(edits.song, path=song))
     separators = _separators(device, precision, offline=offline, quiet=quiet, batch_size=batch_size)
-    with _progress(edits.song.path.name, quiet=quiet) as progress:
+    with one_song_progress(edits.song.path.name, quiet=quiet) as progress:
         rendered = rendering.render(edits, separators, fresh=fresh, progress=progress)
     if not quiet:
         _say_rendered(rendered, len(rendered.splices))
 
 
-@contextmanager
-def _progress(name: str, *, quiet: bool) -> Iterator[Callable[[str, float], None]]:
-    """One line on stderr while a network is at work."""
-    with song_progress(quiet=quiet) as lines:
-        lines.start(name, name, None)
-        yield lambda stage, done: lines.show(name, stage, done)
+def _lasting(name: str) -> str:
+    """A model's name as it can stand in an edit list: checkpoint files with their whole path."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.is_file() else name
 
 
 def _separators(
@@ -164,7 +161,7 @@ def _separators(
 
 def _say_list(edits: Any) -> None:
     typer.echo(
-        f"{edits.path}: {len(edits.sections)} sections redone of {edits.song.path}, {clock_text(edits.song.seconds)} long"
+        f"{edits.path}: {len(edits.sections)} redone of {edits.song.path}, {clock_text(edits.song.seconds)} long"
     )
     for number, section in enumerate(edits.sections, 1):
         from frametx.edit_list import section_values  # noqa: PLC0415  (torch)

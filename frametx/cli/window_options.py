@@ -18,11 +18,11 @@ def window_options(
     crop: int | None,
     context: int | None,
     batch_size: int | None,
-    ensemble: str | None,
-    weights: str | None,
-    tta: bool,
-    postprocess: bool,
-    compat: str | None,
+    ensemble: str | None = None,
+    weights: str | None = None,
+    tta: bool = False,
+    postprocess: bool = False,
+    compat: str | None = None,
 ) -> WindowOptions:
     """Check and join the options that say how a song is cut into windows and how masks are joined.
 
