@@ -16,6 +16,7 @@ from frametx.cli.doctor import doctor
 from frametx.cli.evaluate import evaluate
 from frametx.cli.models import app as models
 from frametx.cli.redo import redo, render
+from frametx.cli.report import report
 from frametx.cli.separate import separate
 from frametx.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, FrametxError, UsageError
 
@@ -49,6 +50,7 @@ app.command()(evaluate)
 app.command()(compare)
 app.command()(redo)
 app.command()(render)
+app.command()(report)
 app.add_typer(models, name="models")
 
 
