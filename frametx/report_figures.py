@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -183,16 +184,13 @@ def _difference(blocks: Mapping[str, NDArray[np.float32]], bits: int | None) -> 
 def _together(stems: Mapping[Stem, Path], song: Path | None) -> Iterator[dict[str, NDArray[np.float32]]]:
     """Blocks of all three tracks side by side; without the song, the sum of its stems stands for it."""
     paths = [stems[Stem.INSTRUMENTAL], stems[Stem.VOCALS], *([] if song is None else [song])]
-    try:
-        for blocks in zip(*(SongReader(path).blocks(_BLOCK_SIZE) for path in paths), strict=True):
-            if len({block.shape for block in blocks}) > 1:
-                raise ValueError
-            instrumental, vocals = blocks[:2]
-            yield {
-                "mix": blocks[2] if song is not None else instrumental + vocals,
-                TRACKS[1]: instrumental,
-                TRACKS[2]: vocals,
-            }
-    except ValueError as error:
-        names = ", ".join(str(path) for path in paths)
-        raise AudioError(f"these files differ in length or channels: {names}", "separate the song again") from error
+    for blocks in zip_longest(*(SongReader(path).blocks(_BLOCK_SIZE) for path in paths)):
+        if len({None if block is None else block.shape for block in blocks}) > 1:
+            names = ", ".join(str(path) for path in paths)
+            raise AudioError(f"these files differ in length or channels: {names}", "separate the song again")
+        instrumental, vocals = blocks[:2]
+        yield {
+            "mix": blocks[2] if song is not None else instrumental + vocals,
+            TRACKS[1]: instrumental,
+            TRACKS[2]: vocals,
+        }

@@ -57,7 +57,8 @@ def render_page(page: Page) -> str:
         "LENGTH": clock_text(figures.seconds, 0),
         "SECONDS": f"{figures.seconds:.3f}",
         "RANGE": f"{RANGE_DB:.0f}",
-        "PLAYERS": "".join(_player(track, page.audio) for track in ("mix", "instrumental", "vocals")),
+        "PLAYERS": "".join(_player(track, page.audio) for track in page.audio),
+        "CHOICES": "".join(_choice(number, track) for number, track in enumerate(page.audio, 1)),
         "REDONE_HINT": "Yellow marks were redone." if values["sections"] else "",
         "LEVELS": _levels(page),
         "DISAGREEMENT": "" if page.profile is None else _disagreement(page.profile, figures.seconds),
@@ -82,9 +83,16 @@ def _lead(values: Mapping[str, Any]) -> str:
 
 
 def _player(track: str, audio: Mapping[str, str]) -> str:
-    source = audio.get(track) or audio["instrumental"]  # without the song its place is taken, so that the clock runs
-    muted = "" if track == "mix" else " muted"
-    return f'<audio data-track="{track}" preload="auto"{muted} src="{html.escape(source)}"></audio>\n'
+    muted = "" if track == next(iter(audio)) else " muted"
+    return f'<audio data-track="{track}" preload="auto"{muted} src="{html.escape(audio[track])}"></audio>\n'
+
+
+def _choice(number: int, track: str) -> str:
+    checked, tab = ("true", "0") if number == 1 else ("false", "-1")
+    return (
+        f'<button type="button" role="radio" data-track="{track}" aria-checked="{checked}" tabindex="{tab}">'
+        f"{_NAMES[track]}<kbd>{number}</kbd></button>"
+    )
 
 
 def _lane(name: str, inside: str, marks: Mapping[str, float], *, kind: str = "", style: str = "") -> str:
@@ -142,7 +150,9 @@ def _disagreement(profile: Profile, seconds: float) -> str:
         f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
     names = html.escape(", ".join(profile.models))
-    note = '<p class="hint">Under each model: the level of the vocals it hears there. All relative to the mean of the song.</p>'
+    note = (
+        '<p class="hint">Below each model: the level of the vocals it hears. All relative to the song&#39;s mean.</p>'
+    )
     return (
         _lane(f"<b>Disagreement</b> of {names}", chart, marks, style="light")
         + f'<div style="height:14px"></div>{table}{note}'

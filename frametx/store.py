@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import time
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from frametx.cache_folder import (
 from frametx.download.claim import claimed, locked
 from frametx.download.fetch import fetch
 from frametx.download.job import Job, amount
+from frametx.download.links import host_of
 from frametx.download.part import PartFile
 from frametx.errors import DownloadError, QuotaExceeded
 from frametx.record import read_record
@@ -169,7 +171,7 @@ class Store:
         """
         folder = self.folder(snapshot)
         with locked(folder.path, what=snapshot.name, on_note=on_note):
-            part = folder.path / f"import.{os.getpid()}"
+            part = folder.path / f"import.{secrets.token_hex(4)}"
             try:
                 job = Job(
                     part=part,
@@ -202,7 +204,7 @@ class Store:
         record = read_record(self.path_of(snapshot))
         folder = self.folder(snapshot)
         with locked(folder.path, what=snapshot.name, on_note=_no_note):
-            part = folder.path / f"convert.{os.getpid()}"
+            part = folder.path / f"convert.{secrets.token_hex(4)}"
             try:
                 write(part)
                 with PartFile(part) as file:
@@ -263,6 +265,7 @@ def _fetch_any(folder: CacheFolder, sources: tuple[str, ...], job: Job) -> Path:
 def _fetch_one(folder: CacheFolder, source: str, job: Job) -> Path:
     """Fetch from one source and put the file in its place; once more from the start when the digest is wrong."""
     snapshot = folder.snapshot
+    job.on_note(f"fetching {snapshot.name} from {host_of(source)}")
     fetched = fetch(source, job)
     if job.sha256 is not None and fetched.sha256 != job.sha256:
         job.on_note("the file has another digest than expected; fetching it again from the beginning")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -301,6 +302,29 @@ def test_a_second_process_says_what_it_waits_for(store, snapshot, mega, monkeypa
     assert "waiting for another process that is fetching v10" in notes[0]
     assert "lock" in notes[0]
     assert len(mega.ranges) == 2  # the cut one and its continuation, both by the first
+
+
+def test_where_locks_lie_the_file_is_still_right(store, snapshot, mega, checkpoint, monkeypatch):
+    """On a file system that gives everybody the lock, two downloads at once never write into one file."""
+    monkeypatch.setattr(store_module, "locked", lambda *_a, **_k: contextlib.nullcontext())
+    folder = store.folder(snapshot).path
+    folder.mkdir(parents=True)
+    (folder / "model.part").write_bytes(checkpoint[:1_000_000])
+    both_began = threading.Barrier(2, timeout=10)
+    results = []
+
+    def fetch():
+        began = []
+        note = lambda done, _total: began or (began.append(done), both_began.wait())  # noqa: E731
+        results.append(store.fetch(snapshot, on_bytes=note).read_bytes())
+
+    threads = [threading.Thread(target=fetch) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert [result == checkpoint for result in results] == [True, True]
+    assert names(store, snapshot) == {"model.pth", "model.pth.json"}
 
 
 def test_too_little_space_is_said_before_anything_is_read(store, snapshot, mega, monkeypatch):

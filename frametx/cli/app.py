@@ -18,6 +18,7 @@ from frametx.cli.models import app as models
 from frametx.cli.redo import redo, render
 from frametx.cli.report import report
 from frametx.cli.separate import separate
+from frametx.cli.train import train
 from frametx.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, FrametxError, UsageError
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ app.command()(compare)
 app.command()(redo)
 app.command()(render)
 app.command()(report)
+app.command()(train)
 app.add_typer(models, name="models")
 
 
