@@ -12,10 +12,13 @@ The result is the same, tensors stay in the processor's caches, and memory is ta
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CPU_BINS = 96 * 1024
 """Frames x bins of a strip on a CPU: a few MiB per handful of channels, so that hidden layers stay in the cache."""
@@ -30,7 +33,7 @@ def in_strips(
     *inputs: Tensor,
     halo: int = HALO,
     stride: int = 1,
-    out: Tensor | None = None,
+    bins: int | None = None,
 ) -> Tensor:
     """Apply a function that sees at most `halo` frames to each side.
 
@@ -39,16 +42,18 @@ def in_strips(
         inputs: All with the same number of frames.
         halo: How far the function sees, in frames; a multiple of `stride`.
         stride: Frames in per frame out.
-        out: Where to put the result; must be contiguous in bins.
+        bins: Frames x bins of a strip, where the usual number does not suit.
 
     Returns:
         What `function(*inputs)` is; strips only when no gradient is needed.
     """
-    n_frames, bins = inputs[0].shape[2], max(x.shape[3] for x in inputs)
-    size = (CPU_BINS if inputs[0].device.type == "cpu" else GPU_BINS) // bins
-    size = max(16, size // stride * stride)
-    if torch.is_grad_enabled() or (n_frames <= size + 2 * halo and out is None):
+    n_frames = inputs[0].shape[2]
+    if bins is None or inputs[0].device.type != "cpu":
+        bins = CPU_BINS if inputs[0].device.type == "cpu" else GPU_BINS
+    size = max(16, bins // max(x.shape[3] for x in inputs) // stride * stride)
+    if torch.is_grad_enabled() or n_frames <= size + 2 * halo:
         return function(*inputs)
+    out: Tensor | None = None
     for start in range(0, n_frames, size):
         end = min(start + size, n_frames)
         first, last = max(0, start - halo), min(n_frames, end + halo)
