@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
+import re
 import re
 import secrets
+import zlib
 import time
 from typing import TYPE_CHECKING
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME_MAX_BYTES = 255  # what the usual file systems allow
+_HOST = f"{zlib.crc32(platform.node().encode('utf-8', 'replace')):08x}"
+_PART = re.compile(rf"\..*\.(\d+)-{_HOST}-[0-9a-f]{{8}}\.part")
 
 
 class PartFile:
@@ -28,7 +33,7 @@ class PartFile:
         overwrite: Replace a file that is there.
 
     Attributes:
-        path: The hidden name, `.<target>.<process>-<random>.part`, which no search for audio files matches.
+        path: The hidden name, `.<target>.<process>-<host>-<random>.part`, which no search for audio files matches.
         error: The first failure, if there was one.
 
     Raises:
@@ -143,7 +148,37 @@ def _is_running(process_id: int) -> bool:
 
 
 def _name_beside(target: Path) -> Path:
-    suffix = f".{os.getpid()}-{secrets.token_hex(4)}.part"
+    suffix = f".{os.getpid()}-{_HOST}-{secrets.token_hex(4)}.part"
     room = _NAME_MAX_BYTES - len(os.fsencode(suffix)) - 1
     name = os.fsencode(target.name)[:room].decode("utf-8", errors="ignore")  # the cut may be inside a letter
     return target.with_name(f".{name}{suffix}")
+
+
+def remove_abandoned(folder: Path) -> list[Path]:
+    """Remove the unfinished files in a folder whose process is gone, and return their paths.
+
+    A process that was killed could not do that itself. Files of other machines on a shared disk are left alone: nobody
+    here knows whether their process lives.
+    """
+    removed = []
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            found = _PART.fullmatch(entry.name)
+            if found is not None and not _lives(int(found.group(1))):
+                with contextlib.suppress(OSError):  # on Windows a file in use cannot be removed, which is the answer
+                    path = folder / entry.name
+                    path.unlink()
+                    removed.append(path)
+    return removed
+
+
+def _lives(pid: int) -> bool:
+    if os.name == "nt":
+        return pid == os.getpid()
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
