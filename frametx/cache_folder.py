@@ -165,11 +165,12 @@ class CacheFolder:
                     path.unlink()
                 if forget or record is None or record.vouched not in ("pinned", "first use"):
                     record_path(path).unlink(missing_ok=True)
-            (self.path / "lock").unlink(missing_ok=True)
         except OSError as error:
             raise unwritable(self.path, error) from error
-        with contextlib.suppress(OSError):
-            self.path.rmdir()
+        if [path.name for path in self.path.iterdir()] == ["lock"]:
+            with contextlib.suppress(OSError):
+                (self.path / "lock").unlink()
+                self.path.rmdir()
         return freed
 
 

@@ -38,10 +38,12 @@ class Windows:
     Attributes:
         seconds: Length of the windows; None: whole songs.
         vocals_db: Level of the vocals relative to the instrumental, set in every part anew, dB; None: as they are.
+        most: At most so many windows a song, evenly chosen; None: all.
     """
 
     seconds: float | None = None
     vocals_db: float | None = None
+    most: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -117,10 +119,11 @@ def parts(vocals: Samples, windows: Windows) -> list[tuple[int, int]]:
     starts = range(0, n_samples - size + 1, size)
     energies = [float(np.square(vocals[:, s : s + size]).mean()) for s in starts]
     sung = [energy for energy in energies if energy > 0]
-    if not sung:
-        return [(s, s + size) for s in starts]
-    least = SUNG_SHARE * float(np.median(sung))
-    return [(s, s + size) for s, energy in zip(starts, energies, strict=True) if energy > least]
+    least = SUNG_SHARE * float(np.median(sung)) if sung else -1.0
+    found = [(s, s + size) for s, energy in zip(starts, energies, strict=True) if energy > least]
+    if windows.most is not None and len(found) > windows.most:
+        found = [found[round(i)] for i in np.linspace(0, len(found) - 1, windows.most)]
+    return found
 
 
 def at_level(vocals: Samples, instrumental: Samples, windows: Windows) -> Samples:

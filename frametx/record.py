@@ -6,7 +6,7 @@ A checkpoint without a record is not trusted, because the record is written last
 from __future__ import annotations
 
 import json
-import os
+import secrets
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -65,6 +65,6 @@ def write_record(file: Path, record: Record) -> None:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write a small JSON file beside its final name and rename it into place."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     beside.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
     beside.replace(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,14 +96,14 @@ class Separator:
         self.models, self.windows = models.models, models.windows
         self.device = pick_device(models.device)
         self.dtype = pick_dtype(models.precision, self.device)
-        self._maskers = [self._masker(model) for model in self.models]
-        sizes = {masker.network.n_fft for masker in self._maskers}
+        self.maskers = [self._masker(model) for model in self.models]
+        sizes = {masker.network.n_fft for masker in self.maskers}
         if len(sizes) > 1:
             raise UsageError(
                 f"these models use different STFT sizes ({', '.join(map(str, sorted(sizes)))})", "run them one by one"
             )
         self.n_fft = sizes.pop()
-        for masker in self._maskers:  # windows that no song could be cut into are refused before any song is read
+        for masker in self.maskers:  # windows that no song could be cut into are refused before any song is read
             plans(masker.name, masker.network, self.windows, 1)
 
     @property
@@ -216,8 +217,8 @@ class Separator:
 
     def take_notes(self) -> list[str]:
         """What the models had to say since the last call, each once."""
-        notes = [note for masker in self._maskers for note in masker.notes]
-        for masker in self._maskers:
+        notes = [note for masker in self.maskers for note in masker.notes]
+        for masker in self.maskers:
             masker.notes.clear()
         return notes
 
@@ -235,12 +236,14 @@ class Separator:
         journal: Journal | None = None,
     ) -> Iterator[Stems]:
         """The second pass, stretch by stretch; see `frametx.separate.separate_blocks`."""
-        return separate_blocks(song, survey, self._maskers, self.windows, progress=progress, watch=watch, journal=journal)
+        return separate_blocks(
+            song, survey, self.maskers, self.windows, progress=progress, watch=watch, journal=journal
+        )
 
     @property
     def networks(self) -> list[Network]:
         """The networks, in the order of the models."""
-        return [masker.network for masker in self._maskers]
+        return [masker.network for masker in self.maskers]
 
     def _stems(
         self,

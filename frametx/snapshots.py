@@ -115,10 +115,10 @@ def load_model(name_or_path: str | Path = "", *, offline: bool = False) -> Netwo
 
 
 def _names(text: str | Path, manifest: Manifest) -> list[str]:
-    """The single names; a path with a comma in it is still one path."""
+    """The single names; the path of a file with a comma in its name is still one path."""
     if str(text) == "":
         return [manifest.default]
-    if isinstance(text, Path) or "," not in text or Path(text).expanduser().exists():
+    if isinstance(text, Path) or Path(text).expanduser().is_file():
         return [str(text)]
     names = [name.strip() for name in text.split(",")]
     if not all(names):

@@ -7,6 +7,7 @@ import pytest
 from frametx.download.links import parse_mega_link
 from frametx.errors import ManifestError, UsageError
 from frametx.manifest import load_manifest
+from frametx.manifest_fields import ARCHITECTURES
 from frametx.user_manifest import remove_snapshot, write_snapshot
 
 PUBLISHED = {
@@ -78,6 +79,13 @@ def test_the_numbers_in_the_manifest_are_those_of_the_networks():
             name: list(size) if isinstance(size, tuple) else size for name, size in network.sizes_from(shapes).items()
         }
         assert read == snapshot.sizes
+
+
+def test_the_manifest_knows_every_network():
+    """An own snapshot of any architecture can be named."""
+    from frametx.models.detect import NETWORKS
+
+    assert set(ARCHITECTURES) == set(NETWORKS)
 
 
 def test_the_default_works_without_a_download():

@@ -90,7 +90,7 @@ def test_the_size_of_the_blocks_read_changes_nothing(separator, block_size):
     song = BlockSong(samples=mix, sample_rate=44_100)
     survey = survey_song(song, separator.n_fft)
     vocals = np.concatenate(
-        [stems.vocals for stems in separate_blocks(song, survey, separator._maskers, separator.windows)], axis=1
+        [stems.vocals for stems in separate_blocks(song, survey, separator.maskers, separator.windows)], axis=1
     )
     np.testing.assert_allclose(vocals, separator.separate_array(mix)[VOCALS], atol=1e-6)
 
@@ -109,7 +109,7 @@ def test_a_song_that_changes_between_the_passes_is_refused(separator):
     """The peak of one song is not used for another."""
     short, long = (ArraySong(samples=noise(2, n), sample_rate=44_100) for n in (5000, 6000))
     with pytest.raises(AudioError, match="changed while it was being read"):
-        list(separate_blocks(long, survey_song(short, separator.n_fft), separator._maskers, separator.windows))
+        list(separate_blocks(long, survey_song(short, separator.n_fft), separator.maskers, separator.windows))
 
 
 @pytest.mark.parametrize("mix", [np.zeros((3, 100)), np.zeros((2, 0)), np.full((2, 10), np.nan), np.zeros((1, 2, 3))])

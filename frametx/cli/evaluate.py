@@ -78,7 +78,7 @@ def evaluate(
     if not only_against:
         name, separate = _model(model, device, precision, offline=offline)
         systems = {name: separate} | systems
-    judgements = []
+    judgements: list[Any] = []
     for judgement in evaluate_pairs(pairs, systems, windows):
         if not judgements or judgements[-1].song != judgement.song:
             say(judgement.song)

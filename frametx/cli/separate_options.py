@@ -49,7 +49,10 @@ Format = Annotated[str, typer.Option("-f", "--format", help="flac, wav, mp3, ogg
 BitDepthOption = Annotated[str, typer.Option("--bit-depth", help="auto (the song's own), 16, 24 or float.")]
 Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps; several with commas.")]
 Jobs = Annotated[
-    int, typer.Option("-j", "--jobs", min=1, help="Songs at once, each in a process of its own; on a CPU threads are divided.")
+    int,
+    typer.Option(
+        "-j", "--jobs", min=1, help="Songs at once, each in a process of its own; on a CPU threads are divided."
+    ),
 ]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 Crop = Annotated[

@@ -34,12 +34,13 @@ class Transfer:
         self._name = ""
         self._tenth = 0
         self._started = 0.0
-        self._first: int | None = None
+        self._first = 0
+        self._last: int | None = None
 
     def start(self, name: str) -> None:
         """Begin with another file."""
         self.stop()
-        self._name, self._tenth, self._started, self._first = name, 0, time.monotonic(), None
+        self._name, self._last = name, None
 
     def stop(self) -> None:
         """Take the bar away."""
@@ -49,24 +50,29 @@ class Transfer:
 
     def on_bytes(self, done: int, total: int | None) -> None:
         """Show how far a file is."""
-        if self._first is None:
-            self._first = done
+        if self._last is None or done < self._last:  # the first bytes of a file, or of the next one
+            self.stop()
+            self._first, self._tenth, self._started = done, 0, time.monotonic()
+        self._last = done
         if not self._progress.disable:
             if self._task is None:  # what an earlier run left counts for the bar, not for the speed
                 self._task = self._progress.add_task(self._name, total=total, completed=done)
             self._progress.update(self._task, completed=done, total=total)
         elif total and not self._quiet and done * 10 // total > self._tenth:
             self._tenth = done * 10 // total
-            say(f"{self._name}: {self._tenth * 10} % of {amount(total)}{self._pace(done, total)}")
+            self._say(f"{self._tenth * 10} % of {amount(total)}{self._pace(done, total)}")
 
     def on_note(self, note: str) -> None:
         """Show what a person may want to know."""
         if not self._quiet:
-            say(f"{self._name}: {note}" if self._name else note)
+            self._say(note)
+
+    def _say(self, text: str) -> None:
+        say(f"{self._name}: {text}" if self._name else text)
 
     def _pace(self, done: int, total: int) -> str:
         seconds = time.monotonic() - self._started
-        speed = (done - (self._first or 0)) / seconds if seconds > 0 else 0.0
+        speed = (done - self._first) / seconds if seconds > 0 else 0.0
         if speed <= 0:
             return ""
         left = f", {span((total - done) / speed)} left" if done < total else ""

@@ -3,8 +3,8 @@
 On some network file systems every process gets the lock. So the right to write does not rest on it: a part file is
 claimed by renaming it to a name that holds this machine, this process and a random number, and only one can do that.
 
-    model.pth.part                      nobody's: whoever comes next may go on with it
-    model.pth.part.3f2a9c1e-4711-9be0   claimed by process 4711 of the machine 3f2a9c1e
+    model.part                          nobody's: whoever comes next may go on with it
+    model.part.3f2a9c1e-4711-9be07c12   claimed by process 4711 of the machine 3f2a9c1e
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def claimed(part: Path) -> Iterator[Path]:
     """Hand over the part under a name of one's own; give it back when the download stopped half-way.
 
     Args:
-        part: The common name, `model.pth.part`. An abandoned claim of a process that was killed is taken over first.
+        part: The common name, `model.part`. An abandoned claim of a process that was killed is taken over first.
 
     Yields:
         The name to write to. Renaming it away means that it is finished.
@@ -80,15 +80,11 @@ def claimed(part: Path) -> Iterator[Path]:
     try:
         yield mine
     finally:
-        if mine.exists():
-            # Another process may have given one back in the meantime: the longer one is worth more.
-            size = mine.stat().st_size
-            if size == 0 or (part.exists() and part.stat().st_size > size):
-                _unlink(mine)
-            else:
-                _rename(mine, part)
+        # Another process may have given one back in the meantime: the longer one is worth more.
+        if _size(mine) > max(_size(part), 0):
+            _rename(mine, part)
         else:
-            state_path(mine).unlink(missing_ok=True)
+            _unlink(mine)
 
 
 def discard_parts(part: Path) -> None:
@@ -99,15 +95,14 @@ def discard_parts(part: Path) -> None:
 
 def parts_bytes(part: Path) -> int:
     """Tell how many bytes of an unfinished download are there."""
-    sizes = [path.stat().st_size for path in part.parent.glob(part.name + "*") if not path.name.endswith(".json")]
-    return max(sizes, default=0)
+    return max((_size(path) for path in part.parent.glob(part.name + "*") if path.suffix != ".json"), default=0)
 
 
 def _recover_abandoned(part: Path) -> None:
     """Give the largest part of a dead process its common name back; remove the others."""
     dead = [path for path in part.parent.glob(part.name + ".*") if _is_abandoned(path)]
-    for path in sorted(dead, key=lambda path: path.stat().st_size, reverse=True):
-        if part.exists() and part.stat().st_size >= path.stat().st_size:
+    for path in sorted(dead, key=_size, reverse=True):
+        if _size(part) >= _size(path):
             _unlink(path)
         else:
             _rename(path, part)
@@ -134,6 +129,14 @@ def _is_alive(pid: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
+
+
+def _size(path: Path) -> int:
+    """Return a file's size, -1 when it is not there (any more)."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def _machine() -> str:

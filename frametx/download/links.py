@@ -81,6 +81,12 @@ def encode_base64(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
+def host_of(url: str) -> str:
+    """Return who is asked for a file, for people: a host, or the path of a file."""
+    parts = urlsplit(url)
+    return parts.hostname or parts.path
+
+
 def source_key(url: str) -> str:
     """Return a short name of a source for the cache's folder: a changed link must not hit the old file."""
     if kind_of_source(url) == "mega":

@@ -24,12 +24,13 @@ READ_SECONDS = 60.0
 MAX_REDIRECTS = 5
 # What can go wrong in the middle of a body: urllib3's own errors escape from `raw.read`.
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+# A certificate that is not trusted does not become so; a handshake that is cut may go well the next time.
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 _NEVER = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
     requests.exceptions.MissingSchema,
     requests.exceptions.InvalidProxyURL,
-    requests.exceptions.SSLError,
 )
 
 
@@ -66,6 +67,9 @@ def opened(
         except _NEVER as error:
             raise DownloadError(f"{what}: {brief(error)}", "check the link and the proxy settings") from error
         except BROKEN as error:
+            if _UNTRUSTED in str(error):
+                hint = "check the clock, the link and the proxy; REQUESTS_CA_BUNDLE names certificates of your own"
+                raise DownloadError(f"{what}: {brief(error)}", hint) from error
             raise Passing(f"{what}: {brief(error)}") from error
         with reply:
             target = (
@@ -88,7 +92,7 @@ def read_bounded(reply: requests.Response, limit_bytes: int, *, what: str) -> by
         Passing: The connection broke.
     """
     try:
-        body: bytes = reply.raw.read(limit_bytes + 1, decode_content=False)
+        body: bytes = reply.raw.read(limit_bytes + 1, decode_content=True)
     except BROKEN as error:
         raise Passing(f"{what}: {brief(error)}") from error
     if len(body) > limit_bytes:
@@ -120,8 +124,10 @@ def count_of(text: str | None) -> int | None:
 
 def brief(error: Exception) -> str:
     """Say what a library's error means in a few words, without object addresses and pool names."""
-    if isinstance(error, requests.exceptions.SSLError):
+    if _UNTRUSTED in str(error):
         return "the server's certificate is not trusted"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "no secure connection came about"
     if isinstance(error, requests.exceptions.ProxyError):
         return "the proxy cannot be reached or refuses"
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError | TimeoutError):

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frametx.models.held import Workspace, attend_blockwise, worthwhile
 from frametx.models.layers import RotaryEmbedding
 
 
@@ -33,17 +34,23 @@ class Factor:
 
 
 class Scores:
-    """A sum of scores as a list of factors, each with the number of times it occurs."""
+    """A sum of scores as a list of factors, each with the number of times it occurs.
 
-    def __init__(self, terms: dict[Factor, int] | None = None) -> None:
+    Args:
+        terms: The factors and their counts; None for an empty sum.
+        workspace: Buffers this forward pass may hold scores in, where that is faster.
+    """
+
+    def __init__(self, terms: dict[Factor, int] | None = None, workspace: Workspace | None = None) -> None:
         self.terms = terms or {}
+        self.workspace = workspace
 
     def __add__(self, other: Scores) -> Scores:
         """Sum two sums; a factor that occurs in both is kept once."""
         terms = dict(self.terms)
         for factor, count in other.terms.items():
             terms[factor] = terms.get(factor, 0) + count
-        return Scores(terms)
+        return Scores(terms, self.workspace or other.workspace)
 
     def concatenated(self) -> tuple[Tensor, Tensor]:
         """Return one query and one key `[b a t h d]` whose product is the sum."""
@@ -59,17 +66,20 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.view(*x.shape[:-1], heads, -1)
 
 
-def attend(scores: Scores, value: Tensor) -> Tensor:
+def attend(scores: Scores, value: Tensor, chain: str | None = None) -> Tensor:
     """Weigh the values of all frames by the softmax of the scores; each map and head on its own.
 
     Args:
         scores: The summed scores.
         value: `[b a t h d]`.
+        chain: The chain that will go on from these scores, if any.
 
     Returns:
         `[b a t f]`, heads merged.
     """
     b, a, t, h, d = value.shape
+    if worthwhile(value) and (chain or len(scores.terms) > 1):
+        return attend_blockwise(scores.terms, value, scores.workspace, chain)
     query, key = scores.concatenated()
     width = max(query.shape[-1], d)
     # the fused kernels want the same width everywhere; zeros change nothing
@@ -112,12 +122,20 @@ class ResidualAttention(nn.Module):
         output: What is applied to the attended values.
         features: Bins of the level.
         heads: Heads, consecutive groups of bins.
+        chain: The name of the chain of scores that goes through this attention, if any.
     """
 
     def __init__(
-        self, projections: tuple[nn.Module, nn.Module, nn.Module], output: nn.Module, features: int, heads: int
+        self,
+        projections: tuple[nn.Module, nn.Module, nn.Module],
+        output: nn.Module,
+        features: int,
+        heads: int,
+        *,
+        chain: str | None = None,
     ) -> None:
         super().__init__()
+        self.chain = chain
         self.heads = heads
         self.scale = features**-0.5
         self.embedding = RotaryEmbedding(features // heads)
@@ -145,4 +163,4 @@ class ResidualAttention(nn.Module):
         scores = Scores({Factor(query, key): 1})
         if previous is not None:
             scores = scores + previous
-        return self.o_proj(attend(scores, value)), scores
+        return self.o_proj(attend(scores, value, self.chain)), scores

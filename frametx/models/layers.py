@@ -12,11 +12,13 @@ Source of all layers: the specification of the networks, section "building block
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from frametx.models.strips import in_strips
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -24,6 +26,11 @@ Activation = Callable[[Tensor], Tensor]
 def add(x: Tensor, y: Tensor) -> Tensor:
     """Return `x + y`, in the memory of `x` when no gradient is needed. `x` must not be used afterwards."""
     return x + y if torch.is_grad_enabled() else x.add_(y)
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Join parts `[b c t f]` along the channels."""
+    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts), dim=1)
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -72,7 +79,17 @@ class Conv(nn.Conv2d):
         stride = (self.stride[1], self.stride[0])
         padding = (int(self.padding[1]), int(self.padding[0]))
         weight = self.weight.transpose(2, 3)  # out in f t -> out in t f
+        if x.device.type == "cpu" and not torch.is_grad_enabled() and self.groups == 1:
+            if self.kernel_size == (1, 1):
+                return self._mix(x[:, :, :: stride[0], :: stride[1]])
+            # up to twice as fast on CPUs, even when the layout has to be changed for it
+            x = x.contiguous(memory_format=torch.channels_last)
+            weight = weight.contiguous(memory_format=torch.channels_last)
         return F.conv2d(x, weight, self.bias, stride, padding, 1, self.groups)
+
+    def _mix(self, x: Tensor) -> Tensor:
+        y = mix_channels(x, self.weight.flatten(1))
+        return y if self.bias is None else y.add_(self.bias.view(-1, 1, 1))
 
 
 class MultichannelLinear(nn.Module):
@@ -249,6 +266,8 @@ class ResBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.activation = activation
+        self.kernel = kernel
+        self.stride = stride[1]
         self.norm = norm
         self.conv1 = Conv(in_channels, out_channels, kernel)
         self.conv2 = Conv(out_channels, out_channels, kernel, stride=stride)
@@ -258,6 +277,9 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[b c t f]` to `[b out t' f']`."""
+        return in_strips(self._strip, x, halo=2 * (self.kernel // 2), stride=self.stride)
+
+    def _strip(self, x: Tensor) -> Tensor:
         h = self.conv2(self.activation(self.conv1(self.norm(x))))
         return add(h, self.identity(x))
 
@@ -300,6 +322,7 @@ class LeakyBlock(nn.Module):
         self, in_channels: int, out_channels: int, norm: nn.Module, *, stride: tuple[int, int] = (1, 1)
     ) -> None:
         super().__init__()
+        self.stride = stride[1]
         self.norm1 = norm
         self.conv1 = Conv(in_channels, in_channels, 3)
         self.conv2 = Conv(in_channels, out_channels, 3, stride=stride)
@@ -307,10 +330,19 @@ class LeakyBlock(nn.Module):
         if in_channels != out_channels or stride != (1, 1):
             self.idt = Conv(in_channels, out_channels, 1, stride=stride)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `[b c t f]` to `[b out t' f']`."""
-        h = self.conv2(leaky_relu(self.conv1(self.norm1(x))))
-        return add(h, self.idt(x))
+    def forward(self, *parts: Tensor) -> Tensor:
+        """Map `[b c t f]`, given in any number of parts, to `[b out t' f']`."""
+        if isinstance(self.norm1, PlaneNorm):  # not local
+            x = joined(parts)
+            return in_strips(self._convolve, self.norm1(x), x, stride=self.stride)
+        return in_strips(self._strip, *parts, stride=self.stride)
+
+    def _strip(self, *parts: Tensor) -> Tensor:
+        x = joined(parts)
+        return self._convolve(self.norm1(x), x)
+
+    def _convolve(self, normal: Tensor, x: Tensor) -> Tensor:
+        return add(self.conv2(leaky_relu(self.conv1(normal))), self.idt(x))
 
 
 def upsample_to(x: Tensor, like: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from frametx.models.layers import (
     upsample_to,
 )
 from frametx.models.network import Network, Shapes
+from frametx.models.strips import in_strips
 
 CHANNEL_FACTORS = (1, 2, 4, 6, 8, 10)
 MAP_FACTORS = (1, 2, 4, 8, 12, 14)
@@ -68,10 +69,13 @@ class EncoderTransformer(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Scores]:
         """Map `[b c t f]` to `[b c+a t f]`; also returns the maps `[b a t f]` and their scores."""
-        h = self.norm1(x)
-        maps, scores = self.attn(h)
+        maps, scores = self.attn(self.norm1(x))
+        y = in_strips(self._feed_forward, x, maps)
+        return y, y[:, x.shape[1] :], scores
+
+    def _feed_forward(self, x: Tensor, maps: Tensor) -> Tensor:
         h = self.conv2(leaky_relu(self.conv1(self.norm2(torch.cat((x, maps), dim=1)))))
-        return torch.cat((add(h, x), maps), dim=1), maps, scores
+        return torch.cat((add(h, x), maps), dim=1)
 
 
 class DecoderTransformer(nn.Module):
@@ -105,14 +109,15 @@ class DecoderTransformer(nn.Module):
             skip_maps: Its maps `[b a t f]`.
             skip_scores: Its scores.
         """
-        h = self.norm1(x)
-        maps, _ = self.self_attn(h, previous=skip_scores)
-        h = self.norm2(torch.cat((x, maps), dim=1))
+        maps, _ = self.self_attn(self.norm1(x), previous=skip_scores)
+        asking = self.norm2(torch.cat((x, maps), dim=1))
         # the skip ends in its maps, so they occur twice: as in training
-        crossed, _ = self.skip_attn(h, torch.cat((skip, skip_maps), dim=1), skip_scores)
-        appended = torch.cat((skip_maps, maps, crossed), dim=1)
-        h = self.conv2(leaky_relu(self.conv1(self.norm3(torch.cat((x, appended), dim=1)))))
-        return torch.cat((add(h, x), appended), dim=1)
+        crossed, _ = self.skip_attn(asking, torch.cat((skip, skip_maps), dim=1), skip_scores)
+        return in_strips(self._feed_forward, x, skip_maps, maps, crossed)
+
+    def _feed_forward(self, x: Tensor, *appended: Tensor) -> Tensor:
+        h = self.conv2(leaky_relu(self.conv1(self.norm3(torch.cat((x, *appended), dim=1)))))
+        return torch.cat((add(h, x), *appended), dim=1)
 
 
 class V10(Network):
@@ -169,7 +174,7 @@ class V10(Network):
         skips.pop()  # the deepest level has no decoder
         for k in range(5, 0, -1):
             skip, maps, scores = skips.pop()
-            x = self.get_submodule(f"dec{k}")(torch.cat((skip, upsample_to(x, skip)), dim=1))
+            x = self.get_submodule(f"dec{k}")(skip, upsample_to(x, skip))
             x = self.get_submodule(f"dec{k}_transformer")(x, skip, maps, scores)
         return self.out(x)  # type: ignore[no-any-return]
 

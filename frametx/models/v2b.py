@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from frametx.models.attention import ResidualAttention, Scores
+from frametx.models.held import Workspace
 from frametx.models.layers import (
     Conv,
     FrameDecoder,
@@ -41,14 +42,14 @@ N_LEVELS = len(CHANNEL_FACTORS)
 FIRST_LINEAR_LEVEL = 5
 
 
-def attention(maps: int, features: int, heads: int) -> ResidualAttention:
+def attention(maps: int, features: int, heads: int, chain: str | None = None) -> ResidualAttention:
     """Attention whose projections convolve each map by itself, then mix bins."""
 
     def projection() -> nn.Module:
         return nn.Sequential(Conv(maps, maps, 9, groups=maps), MultichannelLinear(maps, maps, features, features))
 
     output = MultichannelLinear(maps, maps, features, features)
-    return ResidualAttention((projection(), projection(), projection()), output, features, heads)
+    return ResidualAttention((projection(), projection(), projection()), output, features, heads, chain=chain)
 
 
 class LinearResBlock(nn.Module):
@@ -91,7 +92,7 @@ class EncoderTransformer(nn.Module):
         super().__init__()
         self.embed = Conv(channels, maps, 1, bias=True)
         self.norm1 = MultichannelLayerNorm(maps, features)
-        self.attn = attention(maps, features, heads)
+        self.attn = attention(maps, features, heads, "self")
         self.norm2 = MultichannelLayerNorm(maps, features)
         self.conv1 = Conv(maps, maps * expansion, 3, bias=True)
         self.conv2 = Conv(maps * expansion, maps, 3, bias=True)
@@ -120,7 +121,7 @@ class DecoderTransformer(nn.Module):
         super().__init__()
         self.embed = Conv(channels, maps, 1, bias=True)
         self.norm1 = MultichannelLayerNorm(maps, features)
-        self.attn1 = attention(maps, features, heads)
+        self.attn1 = attention(maps, features, heads, "self")
         self.norm2 = MultichannelLayerNorm(maps, features)
         self.attn2 = attention(maps, features, heads)
         self.norm3 = MultichannelLayerNorm(maps, features)
@@ -194,7 +195,7 @@ class V2b(Network):
     def logits(self, x: Tensor) -> Tensor:
         """Map `[b c t f]` to `[b out t f]`; level k sees f / 2^(k-1) bins."""
         x = torch.cat((x, self.positional_embedding(x)), dim=1)
-        x, _, scores = self.enc0_transformer(x, None)
+        x, _, scores = self.enc0_transformer(x, Scores(workspace=Workspace()))
         skips: list[tuple[Tensor, Tensor, Scores]] = []
         for k in range(1, N_LEVELS + 1):
             x = self.get_submodule(f"enc{k}")(x)

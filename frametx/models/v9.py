@@ -150,9 +150,9 @@ class V9(Network):
         e2 = self.enc2(e1)  # b c ceil(t/2) f/2
         e3 = self.enc3(e2)  # b c ceil(t/4) f/4
         h = self._transform(self.enc4(e3))  # b c ceil(t/8) f/8
-        h = self.dec3(torch.cat((e3, upsample_to(h, e3)), dim=1))
-        h = self.dec2(torch.cat((e2, upsample_to(h, e2)), dim=1))
-        h = self.dec1(torch.cat((e1, upsample_to(h, e1)), dim=1))
+        h = self.dec3(e3, upsample_to(h, e3))
+        h = self.dec2(e2, upsample_to(h, e2))
+        h = self.dec1(e1, upsample_to(h, e1))
         return self.out(h)  # type: ignore[no-any-return]
 
     def _transform(self, x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from frametx.cli.app import app
+from frametx.cli.transfer import transfer
 from frametx.errors import FrametxError, SnapshotMissing, UsageError
 from frametx.manifest import load_manifest
 from frametx.store import Store
@@ -237,7 +238,7 @@ def test_a_stopped_process_loses_nothing(start, mega, checkpoint, stop):
     mega.data_script = [Reply(cut_after=2_500_000, hold=go_on)]
     process = start("fetch", "one")
     folder = Store().folder(load_manifest().snapshot("one")).path
-    for _ in range(3000):
+    for _ in range(6000):
         if any(path.stat().st_size > 1_900_000 for path in folder.glob("model.part*")):
             break
         assert process.poll() is None
@@ -273,3 +274,13 @@ def test_errors_of_the_library_reach_the_command_line(run, own, mega):
     result = run("fetch", "one")
     assert result.exit_code == 1
     assert "does not match the code in its link" in result.stderr.replace("\n", " ")
+
+
+def test_a_second_file_is_counted_anew(capfd):
+    """Several files one after the other each have their ten lines, also where nobody says that another begins."""
+    with transfer() as shown:
+        for _ in range(2):
+            for done in range(0, 101, 5):
+                shown.on_bytes(done * 1000, 100_000)
+    lines = [line for line in capfd.readouterr().err.splitlines() if " % of " in line]
+    assert [line.split()[0] for line in lines] == [str(tenth * 10) for tenth in range(1, 11)] * 2

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import email.utils
 import hashlib
+import socket
+import ssl
+import threading
 import time
 
 import pytest
 
+from frametx.download import web
 from frametx.download.http import fetch_http
 from frametx.download.part import read_state
 from frametx.errors import DownloadError, QuotaExceeded
 from tests.servers.files import FakeFiles
 from tests.servers.mega import Reply
+from tests.servers.mega_world import make_certificate
 
 HALF = 1_500_000
 
@@ -238,6 +243,49 @@ def test_a_refused_connection_says_so_in_plain_words(job):
         DownloadError, match=r"^127\.0\.0\.1: the connection was refused \(gave up after 5 more tries\)$"
     ):
         fetch_http("http://127.0.0.1:9/x", job())
+
+
+def test_a_body_that_stalls_is_given_up_and_continued(files, job, checkpoint, monkeypatch):
+    """A connection that stays open and sends nothing is not waited for forever."""
+    monkeypatch.setattr(web, "READ_SECONDS", 0.2)
+    go_on = threading.Event()
+    files.script = [Reply(cut_after=HALF, hold=go_on)]
+    notes = []
+    fetch_http(files.url + "/a", task := job(on_note=notes.append))
+    go_on.set()
+    assert task.part.read_bytes() == checkpoint
+    assert "no answer in time" in notes[0]
+
+
+def test_a_certificate_that_is_not_trusted_is_refused_at_once(job, files, waits, tmp_path):
+    """Over https nothing is taken from a server that anybody could be; with the certificate known it works."""
+    certificate = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    files.wrap(context)
+    with pytest.raises(DownloadError, match="certificate is not trusted"):
+        fetch_http(files.url + "/a", job())
+    assert waits == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        assert fetch_http(files.url + "/a", job()).vouched_by == "tls"
+
+
+def test_a_handshake_that_is_cut_is_tried_again(job, waits):
+    """A server that hangs up before it is secure gets its five more tries."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def hang_up():
+            for _ in range(6):
+                server.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(DownloadError, match="gave up after 5 more tries"):
+            fetch_http(f"https://127.0.0.1:{port}/a", job())
+        thread.join(10)
+    assert len(waits) == 5
 
 
 def test_what_is_kept_about_a_part_may_be_garbage(files, job, checkpoint):

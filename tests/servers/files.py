@@ -5,9 +5,12 @@ from __future__ import annotations
 import http.server
 import threading
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.servers.mega import Reply, Server, send
+
+if TYPE_CHECKING:
+    import ssl
 
 
 @dataclass
@@ -51,6 +54,11 @@ class FakeFiles:
         self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def wrap(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from now on."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = self.url.replace("http:", "https:")
 
     def stop(self) -> None:
         self._server.shutdown()
