@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from frametx.audio.partfile import remove_abandoned_parts
 from frametx.diskspace import RESERVE_BYTES, free_bytes, guess_seconds, stems_bytes
 from frametx.errors import FrametxError
 from frametx.events import Done, Event, Failed, Note, Skipped, Summary
@@ -123,6 +124,8 @@ def run_batch(
     tally = _Tally(plan.jobs, work, emit, ledger)
     for event in plan.settled:
         tally(event)
+    for folder in {target.parent for job in plan.jobs for target in job.targets.values()}:
+        remove_abandoned_parts(folder)
     warning = _room_warning(plan.jobs, work)
     if warning:
         tally(Note(message=warning))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from frametx.audio.partfile import remove_abandoned
+from frametx.audio.partfile import remove_abandoned_parts
 from frametx.errors import FrametxError
 from frametx.events import Event, Failed
 from frametx.job import Emit, Job, Work, run_job
@@ -119,7 +119,7 @@ class Workers:
         if job is None:
             return
         for folder in {target.parent for target in job.targets.values()}:
-            remove_abandoned(folder)
+            remove_abandoned_parts(folder)
         song = str(job.song)
         self._n_attempts[song] = self._n_attempts.get(song, 0) + 1
         if self._n_attempts[song] < ATTEMPTS:
@@ -143,7 +143,7 @@ class Workers:
                 worker.process.kill()
                 worker.process.join()
             for folder in {target.parent for target in worker.job.targets.values()} if worker.job else ():
-                remove_abandoned(folder)
+                remove_abandoned_parts(folder)
             worker.pipe.close()
         self._workers.clear()
 
