@@ -146,7 +146,7 @@ def _disagreement(profile: Profile, seconds: float) -> str:
         for one in disputed_ranges(profile, limit=8)
     )
     table = (
-        '<div class="scroll"><table><thead><tr><th>Where models disagree most</th><th class="number">disagreement, dB</th>'
+        '<div class="scroll"><table><thead><tr><th>Where models disagree most</th><th class="number">dB</th>'
         f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
     names = html.escape(", ".join(profile.models))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 RANGE_DB = 80.0  # from the loudest bin of the mix down to black
 _HEIGHT = 256
 _SHADES = 96  # a palette of so many colours halves the files and can't be told from the full one
-_COLOURS = {"power": "magma", "mask": "cividis"}
+_COLOURS = {"power": "magma", "mask": "YlGnBu_r"}
 VOCALS_COLOUR, MIX_COLOUR, DISAGREEMENT_COLOUR = "#d1495b", "#7d8597", "#2a9d8f"
 
 
