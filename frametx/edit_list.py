@@ -279,7 +279,7 @@ def _song(path: Path, values: dict[str, Any]) -> SongFacts:
     if not all(isinstance(value, int | float) and value >= 0 for value in peaks.values()):
         raise EditListError(f"{path}: [song] has peak_magnitude = {peaks!r}", "remove that line; it is found again")
     facts = SongFacts(
-        path=path.parent / table.take("path", str),
+        path=_from(path.parent, table.take("path", str)),
         sha256=table.take("sha256", str),
         sample_rate=table.take("sample_rate", int),
         channels=table.take("channels", int),
@@ -295,7 +295,9 @@ def _stem_files(path: Path, name: str, values: dict[str, Any]) -> dict[Stem, Ste
     keys = [key for stem in Stem for key in (stem.value, f"{stem.value}_sha256")]
     table = _Table(path, f"[{name}]", values, tuple(keys))
     return {
-        stem: StemFile(path=path.parent / table.take(stem.value, str), sha256=table.take(f"{stem.value}_sha256", str))
+        stem: StemFile(
+            path=_from(path.parent, table.take(stem.value, str)), sha256=table.take(f"{stem.value}_sha256", str)
+        )
         for stem in Stem
     }
 
@@ -371,6 +373,8 @@ def _set(table: Any, values: dict[str, Any]) -> None:
 
 def _update_sections(document: tomlkit.TOMLDocument, sections: list[dict[str, Any]]) -> None:
     there: Any = document.get("section")
+    if there is None and sections:
+        document.add(tomlkit.nl())
     if not sections:
         document.pop("section", None)
         return
@@ -389,6 +393,10 @@ def _update_sections(document: tomlkit.TOMLDocument, sections: list[dict[str, An
             table = tomlkit.table()
             _set(table, values)
             there.append(table)
+
+
+def _from(folder: Path, path: str) -> Path:
+    return Path(os.path.normpath(folder / path))
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from frametx.audio.formats import FORMATS
 from frametx.audio.reader import SongReader, probe
-from frametx.digest import sha256_of
 from frametx.edit_list import EditList, SongFacts, StemFile, read_edit_list
 from frametx.errors import AudioError, EditListError, UsageError
 from frametx.outputs import Stem
+from frametx.provenance import file_sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,14 +46,14 @@ def open_edits(song: Path, folder: Path, *, restart: bool = False) -> EditList:
     if restart or not path.exists():
         return _begin(song, folder, path)
     edits = read_edit_list(path)
-    if sha256_of(song) != edits.song.sha256:
+    if file_sha256(song) != edits.song.sha256:
         raise EditListError(
             f"{song} is not the song that {path} was made from: its sha256 differs",
             "name that song, or use --restart to begin anew with the stems as they are",
         )
     for file in edits.stems.values():
         state = "was changed since it was made" if file.path.exists() else "is missing"
-        if not file.path.exists() or sha256_of(file.path) != file.sha256:
+        if not file.path.exists() or file_sha256(file.path) != file.sha256:
             raise EditListError(
                 f"the stem {file.path} {state}",
                 f"`frametx render` makes it again from {path}; --restart begins anew with the stems as they are",
@@ -104,11 +104,11 @@ def _begin(song: Path, folder: Path, path: Path) -> EditList:
             f"{song} and its stems in {folder} differ in length", "name the song that the stems were made from"
         )
     work = path.with_suffix("")
-    digests = {stem: sha256_of(file) for stem, file in stems.items()}
+    digests = {stem: file_sha256(file) for stem, file in stems.items()}
     return EditList(
         path=path,
         song=SongFacts(
-            path=song, sha256=sha256_of(song), sample_rate=sample_rate, channels=channels, n_samples=lengths.pop()
+            path=song, sha256=file_sha256(song), sample_rate=sample_rate, channels=channels, n_samples=lengths.pop()
         ),
         base={
             stem: StemFile(path=work / f"base_{stem.label}{file.suffix}", sha256=digests[stem])

@@ -20,11 +20,11 @@ from filelock import FileLock, Timeout
 
 from frametx.audio.reader import SongReader
 from frametx.audio.writer import StemWriter, WrittenStem
-from frametx.digest import checkpoint_sha256, sha256_of
 from frametx.edit_list import EditList, Section, StemFile, check_range, section_values, write_edit_list
 from frametx.errors import AudioError, EditListError, UsageError
 from frametx.finished_song import work_folder
 from frametx.outputs import Stem
+from frametx.provenance import checkpoint_sha256, file_sha256
 from frametx.sections import peak_kind, separate_span
 from frametx.splice import Reach, Span, Splice, quietest_fade, reach_of
 from frametx.stem_rewriter import read_span, read_stored, rewrite_stems, stored_bits
@@ -165,7 +165,7 @@ class _Rendering:
         """The base stem: kept in the folder, or the stem itself before the first redo."""
         base, now = self.edits.base[stem], self.edits.stems[stem]
         for path in (base.path, now.path):
-            if path.is_file() and sha256_of(path) == base.sha256:
+            if path.is_file() and file_sha256(path) == base.sha256:
                 return path
         state = "was changed" if base.path.exists() else "is missing"
         raise EditListError(
@@ -179,7 +179,7 @@ class _Rendering:
             raise EditListError(
                 f"the song {song.path} is missing", f"correct [song] path in {self.edits.path}, or name it with --song"
             )
-        if sha256_of(song.path) != song.sha256:
+        if file_sha256(song.path) != song.sha256:
             raise EditListError(
                 f"the song {song.path} is not the one its stems were made from: its sha256 differs",
                 f"correct [song] path in {self.edits.path}, or separate it again",
@@ -298,7 +298,9 @@ class _Rendering:
         if not self.edits.sections:
             for stem, path in new.items():  # all taken back: the base stems themselves, to the byte
                 shutil.copyfile(self.edits.base[stem].path, path)
-        stems = {stem: StemFile(path=self.edits.stems[stem].path, sha256=sha256_of(path)) for stem, path in new.items()}
+        stems = {
+            stem: StemFile(path=self.edits.stems[stem].path, sha256=file_sha256(path)) for stem, path in new.items()
+        }
         for stem, path in new.items():
             path.replace(stems[stem].path)
         self.edits = replace(self.edits, stems=stems)

@@ -69,8 +69,8 @@ def resolve_models(
         DownloadError: A snapshot could not be fetched.
     """
     manifest = manifest or load_manifest()
-    text = models if isinstance(models, str | Path) else ",".join(map(str, models))
-    names = _names(text, manifest)
+    names = _names(models, manifest) if isinstance(models, str | Path) else [str(name) for name in models]
+    names = names or [manifest.default]
     preset = manifest.presets.get(names[0]) if len(names) == 1 else None
     if preset is not None:
         names = list(preset.models)
@@ -90,7 +90,7 @@ def resolve_models(
         )
         found.append(Model(name=name, path=fetched, architecture=snapshot.architecture))
     if len({model.path for model in found}) < len(found):
-        raise UsageError(f"'{text}' names one checkpoint twice", "name every model once")
+        raise UsageError(f"'{','.join(names)}' names one checkpoint twice", "name every model once")
     return found, windows
 
 
@@ -115,10 +115,10 @@ def load_model(name_or_path: str | Path = "", *, offline: bool = False) -> Netwo
 
 
 def _names(text: str | Path, manifest: Manifest) -> list[str]:
-    """The single names; a path with a comma in it is still one path."""
+    """The single names; the path of a file with a comma in its name is still one path."""
     if str(text) == "":
         return [manifest.default]
-    if isinstance(text, Path) or _is_file(Path(text).expanduser()):
+    if isinstance(text, Path) or Path(text).expanduser().is_file():
         return [str(text)]
     names = [name.strip() for name in text.split(",")]
     if not all(names):

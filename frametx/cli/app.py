@@ -11,9 +11,12 @@ from typing import Annotated
 import typer
 
 from frametx import __version__
+from frametx.cli.compare import compare
 from frametx.cli.doctor import doctor
 from frametx.cli.evaluate import evaluate
 from frametx.cli.models import app as models
+from frametx.cli.redo import redo, render
+from frametx.cli.report import report
 from frametx.cli.separate import separate
 from frametx.cli.train import train
 from frametx.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, FrametxError, UsageError
@@ -45,6 +48,10 @@ def root(
 app.command()(separate)
 app.command()(doctor)
 app.command()(evaluate)
+app.command()(compare)
+app.command()(redo)
+app.command()(render)
+app.command()(report)
 app.command()(train)
 app.add_typer(models, name="models")
 

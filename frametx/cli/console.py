@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 console = Console(stderr=True, highlight=False)
 
@@ -64,6 +64,14 @@ def song_progress(*, quiet: bool = False) -> Iterator[SongProgress]:
     )
     with progress:
         yield SongProgress(progress)
+
+
+@contextmanager
+def one_song_progress(name: str, *, quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
+    """One line while a network is at work on one song; give what is yielded as `progress`."""
+    with song_progress(quiet=quiet) as lines:
+        lines.start(name, name, None)
+        yield lambda stage, done: lines.show(name, stage, done)
 
 
 def say(message: str) -> None:

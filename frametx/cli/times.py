@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from frametx.clock import parse_clock
 from frametx.errors import UsageError
 
 
@@ -11,14 +12,7 @@ def seconds_from(text: str, option: str) -> float:
     Raises:
         UsageError: It is none of these.
     """
-    parts = text.strip().split(":")
-    try:
-        numbers = [float(part) for part in parts]
-    except ValueError:
-        numbers = []
-    if not 1 <= len(numbers) <= 3 or any(not 0 <= number < float("inf") for number in numbers):
+    seconds = parse_clock(text)
+    if seconds is None:
         raise UsageError(f"{option} '{text}' is no time", "write seconds (75 or 75.5) or minutes and seconds (1:15)")
-    seconds = 0.0
-    for number in numbers:
-        seconds = seconds * 60 + number
     return seconds
