@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from frametx.separator import Separator, separate_song
     from frametx.snapshots import load_model
-    from frametx.separate import Separator, separate_song
 
 __version__ = "0.1.0"
 __all__ = ["Separator", "__version__", "load_model", "separate_song"]
@@ -25,7 +25,7 @@ def __getattr__(name: str) -> Any:
 
         return snapshots.load_model
     if name in ("Separator", "separate_song"):
-        from frametx import separate  # noqa: PLC0415  (torch, on first use)
+        from frametx import separator  # noqa: PLC0415  (torch, on first use)
 
-        return getattr(separate, name)
+        return getattr(separator, name)
     raise AttributeError(f"module 'frametx' has no attribute {name!r}")

@@ -73,3 +73,7 @@ class DeviceError(FrametxError):
 
 class TrainingError(FrametxError):
     """A training that cannot start or must stop."""
+
+
+class EditListError(FrametxError):
+    """An edit list that says something wrong, or no longer fits the files it speaks of."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,17 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
+# the networks of the tests are too small for two threads, which only wait for one another; read when torch is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+pytest_plugins = ["tests.servers.fixtures"]
+
 
 @pytest.fixture(autouse=True)
 def private_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Point every user folder into `tmp_path` and refuse connections to anything but loopback."""
     monkeypatch.setenv("FRAMETX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for name in ("FRAMETX_MODELS", "FRAMETX_OFFLINE", "FRAMETX_MEGA_API", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -26,3 +33,21 @@ def private_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", loopback_only)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A v10 network with an STFT of 256 samples and random weights, as a checkpoint file."""
+    import torch
+
+    from frametx.models.v10 import V10
+
+    generator = torch.Generator().manual_seed(0)
+    state = V10(n_fft=256, embedding=1, num_heads=4, expansion=1).state_dict()
+    for name, tensor in state.items():
+        if not name.endswith("freqs"):
+            fan_in = max(1, tensor[0].numel())
+            state[name] = torch.randn(tensor.shape, generator=generator) * fan_in**-0.5
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.pth"
+    torch.save(state, path)
+    return path

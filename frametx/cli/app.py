@@ -6,9 +6,19 @@ Importing this module must stay cheap: no torch, no numpy. Each command module i
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from frametx import __version__
+from frametx.cli.compare import compare
+from frametx.cli.doctor import doctor
+from frametx.cli.evaluate import evaluate
+from frametx.cli.models import app as models
+from frametx.cli.redo import redo, render
+from frametx.cli.report import report
+from frametx.cli.separate import separate
+from frametx.cli.train import train
 from frametx.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, FrametxError, UsageError
 
 app = typer.Typer(
@@ -20,9 +30,30 @@ app = typer.Typer(
 )
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"frametx {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
     """Remove vocals from songs with the FrameTransformer networks."""
+
+
+app.command()(separate)
+app.command()(doctor)
+app.command()(evaluate)
+app.command()(compare)
+app.command()(redo)
+app.command()(render)
+app.command()(report)
+app.command()(train)
+app.add_typer(models, name="models")
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""Getting bytes from where they are: http(s) servers and public MEGA links."""
+"""Getting bytes from where they are: http(s) servers, public MEGA links and the disk."""

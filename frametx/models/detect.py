@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from frametx.errors import CheckpointError
 from frametx.models.gan_v1 import GanV1
 from frametx.models.libft2 import LibFT2
+from frametx.models.mini import Mini
 from frametx.models.v1 import V1
 from frametx.models.v2b import V2b
 from frametx.models.v4 import V4
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from frametx.models.network import Network, Shapes
 
 NETWORKS: dict[str, type[Network]] = {
-    network.architecture: network for network in (V10, V9, V8, V7, V6, V4, GanV1, LibFT2, V2b, V1)
+    network.architecture: network for network in (Mini, V10, V9, V8, V7, V6, V4, GanV1, LibFT2, V2b, V1)
 }
 
 

@@ -1,0 +1,127 @@
+"""`frametx evaluate`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from frametx.cli.console import console, say
+
+Folder = Annotated[Path, typer.Argument(help="Folder with true stems: <song>_vocals and <song>_instrumental.")]
+Models = Annotated[
+    str,
+    typer.Option("-m", "--model", "--models", help="What to judge. [default: the bundled model]", show_default=False),
+]
+Against = Annotated[
+    list[Path] | None, typer.Option("--against", help="Folder with another tool's results; may be repeated.")
+]
+Only = Annotated[bool, typer.Option("--only-against", help="Judge the results of --against alone.")]
+Unsung = Annotated[bool, typer.Option("--instrumentals", help="FOLDER holds songs in which nobody sings, not stems.")]
+Window = Annotated[float | None, typer.Option("--window", help="Judge windows of so many seconds with singing.")]
+Level = Annotated[
+    float | None, typer.Option("--vocals-db", help="Mix vocals at this level below (-) the instrumental, dB.")
+]
+Limit = Annotated[list[str] | None, typer.Option("--song", help="Judge this song alone; may be repeated.")]
+Json = Annotated[bool, typer.Option("--json", help="All figures as JSON on stdout.")]
+Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never fetch a snapshot.", envvar="FRAMETX_OFFLINE")]
+
+COLUMNS = {
+    "gain": "gain",
+    "sdr": "SDR",
+    "sdr_median": "median",
+    "si_sdr": "SI-SDR",
+    "l1": "L1",
+    "fullness": "full",
+    "bleedless": "bleedless",
+    "leakage": "leak",
+}
+"""Measures and what they are called where there is little room."""
+
+
+def evaluate(
+    folder: Folder,
+    model: Models = "",
+    against: Against = None,
+    only_against: Only = False,
+    instrumentals: Unsung = False,
+    window: Window = None,
+    vocals_db: Level = None,
+    song: Limit = None,
+    as_json: Json = False,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    offline: Offline = False,
+) -> None:
+    """Measure separation on songs whose true stems are known.
+
+    Beside every result stands the mixture itself, taken for both stems; "gain" is SDR above it.
+    """
+    from frametx.errors import UsageError  # noqa: PLC0415
+    from frametx.evaluate import Windows, evaluate_pairs, results_of, summarise  # noqa: PLC0415  (torch)
+    from frametx.pairs import find_instrumentals, find_pairs  # noqa: PLC0415  (numpy)
+
+    if only_against and not against:
+        raise UsageError("--only-against needs --against", "name a folder with results")
+    windows = Windows(seconds=window, vocals_db=vocals_db)
+    pairs = find_instrumentals(folder) if instrumentals else find_pairs(folder)
+    if song:
+        unknown = [name for name in song if name not in {pair.name for pair in pairs}]
+        if unknown:
+            raise UsageError(f"{folder} has no song '{unknown[0]}'", f"it has {', '.join(pair.name for pair in pairs)}")
+        pairs = [pair for pair in pairs if pair.name in song]
+    systems: dict[str, Any] = {str(path): results_of(path) for path in against or []}
+    if not only_against:
+        name, separate = _model(model, device, precision, offline=offline)
+        systems = {name: separate} | systems
+    judgements: list[Any] = []
+    for judgement in evaluate_pairs(pairs, systems, windows):
+        if not judgements or judgements[-1].song != judgement.song:
+            say(judgement.song)
+        judgements.append(judgement)
+    summary = summarise(judgements)
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+    else:
+        _show(summary)
+
+
+def _model(model: str, device: str, precision: str, *, offline: bool) -> tuple[str, Any]:
+    from frametx.outputs import Stem  # noqa: PLC0415  (numpy)
+    from frametx.separator import Separator  # noqa: PLC0415  (torch)
+
+    separator = Separator(model, device=device, precision=precision, offline=offline, on_note=say)
+
+    def separate(mix: Any) -> tuple[Any, Any]:
+        stems = separator.separate_array(mix)
+        return stems[Stem.INSTRUMENTAL], stems[Stem.VOCALS]
+
+    return ",".join(found.name for found in separator.models), separate
+
+
+def _show(summary: dict[str, Any]) -> None:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    from frametx.evaluate import STEMS  # noqa: PLC0415  (torch)
+
+    for stem in STEMS:
+        table = Table(title=stem, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column("song")
+        table.add_column("system")
+        for column in COLUMNS.values():
+            table.add_column(column, justify="right", no_wrap=True)
+        for system, figures in summary.items():
+            rows = [*figures["songs"].items(), ("mean", figures["mean"]), ("median", figures["median"])]
+            for name, row in rows:
+                table.add_row(name, system, *(_number(row[stem][column], column) for column in COLUMNS))
+            table.add_section()
+        console.print(table)
+
+
+def _number(value: float | None, column: str) -> str:
+    return "-" if value is None else f"{value:.4f}" if column == "l1" else f"{value:.2f}"

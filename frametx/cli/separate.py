@@ -1,0 +1,197 @@
+"""`frametx separate`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from frametx.cli import separate_options as options
+from frametx.cli.batch_view import batch_view
+from frametx.cli.console import say
+from frametx.cli.pipes import PIPE, without_pipes
+from frametx.cli.times import seconds_from
+from frametx.cli.transfer import transfer
+from frametx.errors import EXIT_FAILED, AudioError, UsageError
+from frametx.songs import find_songs, read_list
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from frametx.batch import Runner
+    from frametx.setup import Setup
+
+
+def separate(
+    inputs: options.Inputs = None,
+    output: options.Output = Path("separated"),
+    model: options.Models = "",
+    ensemble: options.Rule = None,
+    weights: options.Weights = None,
+    stems: options.StemsOption = "both",
+    format_: options.Format = "flac",
+    bit_depth: options.BitDepthOption = "auto",
+    device: options.Device = "auto",
+    jobs: options.Jobs = 1,
+    precision: options.PrecisionOption = "auto",
+    crop: options.Crop = None,
+    context: options.Context = None,
+    batch_size: options.BatchSize = None,
+    tta: options.Tta = False,
+    postprocess: options.Postprocess = False,
+    compat: options.Compat = None,
+    start: options.Start = None,
+    end: options.End = None,
+    recursive: options.Recursive = False,
+    from_file: options.FromFile = None,
+    name: options.Name = "{track}_{stem}",
+    overwrite: options.Overwrite = False,
+    fail_fast: options.FailFast = False,
+    no_tags: options.NoTags = False,
+    plain_title: options.PlainTitle = False,
+    json: options.Json = False,
+    offline: options.Offline = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Separate songs into instrumental and vocals.
+
+    Stems are named <track>_Instrumental and <track>_Vocals; their levels are never changed and they sum to the song.
+    What was done before with the same parameters is not done again.
+    """
+    begin, finish = _section(start, end)
+    if json and output == PIPE:
+        raise UsageError("--json and -o - both want stdout", "leave out one of them")
+    stems = "instrumental" if output == PIPE and stems == "both" else stems
+    written = options.output_options(
+        stems, format_, bit_depth, overwrite=overwrite, tags=not no_tags, title_suffix=not plain_title
+    )
+    windows = _windows(ensemble, weights, crop, context, batch_size, compat, tta=tta, postprocess=postprocess)
+    devices = device.split(",")
+    with _terminable(), without_pipes(_inputs(inputs, from_file), output) as (paths, folder):
+        from frametx.batch import plan_batch, run_batch  # noqa: PLC0415  (torch)
+        from frametx.job import Work  # noqa: PLC0415  (torch)
+        from frametx.naming import Naming  # noqa: PLC0415  (numpy)
+        from frametx.provenance import Ledger, recipe_for  # noqa: PLC0415  (torch)
+        from frametx.setup import prepare  # noqa: PLC0415  (torch)
+
+        ledger = Ledger(folder)
+        listing = find_songs(paths, recursive=recursive, leave_out=folder, is_stem=ledger.is_stem)
+        with transfer(quiet=quiet or json) as fetching:
+            setup = prepare(
+                model,
+                device=devices[0],
+                precision=precision,
+                windows=windows,
+                offline=offline,
+                on_note=fetching.on_note,
+                on_bytes=fetching.on_bytes,
+            )
+        names = [one.name for one in setup.models]
+        work = Work(
+            setup=setup,
+            options=written,
+            recipe=recipe_for(
+                setup.models, setup.windows, setup.precision, written, start_seconds=begin, end_seconds=finish
+            ),
+            start_seconds=begin,
+            end_seconds=finish,
+        )
+        naming = Naming(template=name, model="+".join(names))
+        plan = plan_batch(listing, naming, folder, work, ledger=ledger, overwrite=overwrite)
+        if plan.jobs and not quiet and not json:
+            say(f"model {', '.join(names)} on {', '.join([setup.device, *devices[1:]])} in {setup.precision}")
+        with batch_view(json=json, quiet=quiet, verbose=verbose) as show:
+            runner = _runner(setup, devices, jobs)
+            summary = run_batch(plan, work, runner, show, ledger=ledger, fail_fast=fail_fast)
+    if summary.failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _section(start: str | None, end: str | None) -> tuple[float, float | None]:
+    begin = 0.0 if start is None else seconds_from(start, "--start")
+    finish = None if end is None else seconds_from(end, "--end")
+    if finish is not None and finish <= begin:
+        raise UsageError(f"--end {end} is not after --start {start or 0}")
+    return begin, finish
+
+
+def _windows(
+    ensemble: str | None,
+    weights: str | None,
+    crop: int | None,
+    context: int | None,
+    batch_size: int | None,
+    compat: str | None,
+    *,
+    tta: bool,
+    postprocess: bool,
+) -> Any:
+    if compat not in (None, "original"):
+        raise UsageError(f"--compat '{compat}' is unknown", "the one choice is --compat original")
+    rule = {"avg": "mean", "average": "mean"}.get(ensemble or "", ensemble)
+    if rule not in (None, "min", "max", "mean", "median"):
+        raise UsageError(f"--ensemble '{ensemble}' is no rule", "use min, max, mean or median")
+
+    from frametx.ensemble import Rule  # noqa: PLC0415  (torch)
+    from frametx.windows import WindowOptions  # noqa: PLC0415  (torch)
+
+    return WindowOptions(
+        crop=crop,
+        context=context,
+        batch_size=batch_size,
+        rule=None if rule is None else Rule(rule),
+        weights=None if weights is None else options.numbers_from(weights),
+        tta=tta,
+        postprocess=postprocess,
+        original=compat == "original",
+    )
+
+
+def _runner(setup: Setup, devices: list[str], jobs: int) -> Runner:
+    """What does the songs: this process, or `jobs` processes on every device."""
+    from frametx.batch import InProcess  # noqa: PLC0415  (torch)
+    from frametx.device import pick_device  # noqa: PLC0415  (torch)
+
+    if len(devices) * jobs == 1:
+        return InProcess()
+    from frametx.workers import Workers  # noqa: PLC0415  (torch)
+
+    places = [setup.device, *(str(pick_device(name)) for name in devices[1:])]
+    return Workers([replace(setup, device=place) for place in places for _ in range(jobs)])
+
+
+def _inputs(named: list[Path] | None, list_file: Path | None) -> list[Path]:
+    """What was named on the command line and in a list."""
+    inputs = list(named or [])
+    if list_file is not None:
+        if list_file == PIPE:
+            inputs += read_list(sys.stdin.read(), Path())
+        else:
+            try:
+                text = list_file.read_text("utf-8", errors="surrogateescape")
+            except OSError as error:
+                raise AudioError(f"the list {list_file} cannot be read: {error.strerror}") from error
+            inputs += read_list(text, list_file.parent)
+    if not inputs:
+        raise UsageError("there is nothing to separate", "name songs or folders: frametx separate song.flac")
+    return inputs
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let a polite request to end (SIGTERM, as batch systems send it) do what Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,109 @@
+"""`frametx train`."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import typer
+
+from frametx.cli.console import console, say
+from frametx.errors import UsageError
+
+if TYPE_CHECKING:
+    from frametx.training.loop import Report
+
+Config = Annotated[Path, typer.Argument(help="The training, a TOML file.", show_default=False)]
+From = Annotated[str | None, typer.Option("--from", help="Begin with this snapshot or checkpoint file.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="Instead of the config's output folder.")]
+Steps = Annotated[int | None, typer.Option("--stop-after", help="Stop after so many steps of the whole training.")]
+Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
+
+SHOWN = 12
+"""Rows of the table."""
+
+
+def train(
+    config: Config,
+    start_from: From = None,
+    output: Output = None,
+    stop_after: Steps = None,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Train a network; run again, it goes on where it stopped.
+
+    The output folder receives model.safetensors (use it with --model), best.safetensors, log.csv, loss.png and TensorBoard
+    events. On several GPUs or machines: torchrun --nproc-per-node N -m frametx train CONFIG.toml
+    """
+    from dataclasses import replace  # noqa: PLC0415
+
+    from frametx.training.config import read_config  # noqa: PLC0415
+    from frametx.training.distributed import join_processes  # noqa: PLC0415  (torch)
+    from frametx.training.loop import train as run  # noqa: PLC0415  (torch)
+
+    training = read_config(config)
+    if output is not None:
+        training = replace(training, output=output)
+    if stop_after is not None:
+        if stop_after < 1:
+            raise UsageError(f"--stop-after {stop_after} is no number of steps", "use 1 or more")
+        training = replace(training, stop_after=stop_after)
+    path = None if start_from is None else _checkpoint(start_from)
+    with join_processes(device) as process:
+        table = None if quiet or not process.leads else _Table()
+        with table or nullcontext():
+            done = run(training, process, start_from=path, listener=table)
+        if process.leads and not quiet:
+            say(f"{done['step']} steps; {done['model']}")
+
+
+def _checkpoint(name: str) -> Path:
+    """The file of a snapshot's name or of a path."""
+    from frametx.snapshots import resolve_models  # noqa: PLC0415  (torch)
+    from frametx.windows import WindowOptions  # noqa: PLC0415  (torch)
+
+    found, _ = resolve_models(name, WindowOptions(), on_note=say)
+    if len(found) > 1:
+        raise UsageError(f"--from '{name}' is an ensemble of {len(found)} models", "name one of them")
+    return found[0].path
+
+
+class _Table:
+    """The last rows of the log, on a terminal redrawn in place, elsewhere line by line."""
+
+    def __init__(self) -> None:
+        self._rows: list[Report] = []
+        self._live: Any = None
+
+    def __enter__(self) -> Self:
+        from rich.live import Live  # noqa: PLC0415
+
+        if console.is_terminal:
+            self._live = Live(console=console, refresh_per_second=4).__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live is not None:
+            self._live.__exit__(*error)
+
+    def __call__(self, report: Report) -> None:
+        """Show a report."""
+        if report.kind == "step" and self._live is not None:
+            self._rows = [*self._rows, report][-SHOWN:]
+            self._live.update(self._table())
+            return
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in report.figures.items())
+        say(report.text or f"step {report.step}/{report.total_steps}  {report.phase}  {figures}")
+
+    def _table(self) -> Any:
+        from rich.table import Table  # noqa: PLC0415
+
+        names = list(self._rows[-1].figures)
+        table = Table("step", "stage", *names)
+        for row in self._rows:
+            cells = [f"{row.figures[name]:.4g}" if name in row.figures else "" for name in names]
+            table.add_row(f"{row.step}/{row.total_steps}", row.phase, *cells)
+        return table

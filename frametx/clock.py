@@ -1,0 +1,30 @@
+"""Times in a song as people write them: `1:10`, `1:10.5`, `1:02:03`, `70`."""
+
+from __future__ import annotations
+
+
+def parse_clock(text: str) -> float | None:
+    """Seconds, or None when the text is no time."""
+    parts = text.strip().split(":")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        return None
+    if not 1 <= len(numbers) <= 3 or any(not 0 <= number < float("inf") for number in numbers):
+        return None
+    seconds = 0.0
+    for number in numbers:
+        seconds = seconds * 60 + number
+    return seconds
+
+
+def clock_text(seconds: float, digits: int = 3) -> str:
+    """`1:10.5`: minutes and seconds, with as many decimals as needed, at most `digits`; hours where there are any."""
+    rounded = round(seconds, digits)
+    minutes, rest = divmod(rounded, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    text = f"{rest:0{digits + 3 if digits else 2}.{digits}f}"
+    text = text.rstrip("0").rstrip(".") if digits else text
+    whole, _, decimals = text.partition(".")
+    text = whole.zfill(2) + (f".{decimals}" if decimals else "")
+    return f"{hours}:{minutes:02}:{text}" if hours else f"{minutes}:{text}"

@@ -1,0 +1,85 @@
+"""Where the networks run and in which precision."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from frametx.errors import DeviceError, UsageError
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def available_devices() -> list[torch.device]:
+    """Every device that torch can see here, the fastest kind first; the CPU is always the last."""
+    devices = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append(torch.device("mps"))
+    return [*devices, torch.device("cpu")]
+
+
+def pick_device(name: str) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda`, `cuda:1` or `mps` into a device that is there.
+
+    Raises:
+        UsageError: The name means no device.
+        DeviceError: This machine does not have it.
+    """
+    devices = available_devices()
+    if name == "auto":
+        return devices[0]
+    try:
+        wanted = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"'{name}' is no device", "use auto, cpu, cuda, cuda:0 (or another number) or mps") from error
+    if str(wanted) == "cuda":
+        wanted = torch.device("cuda", 0)
+    if wanted not in devices:
+        there = ", ".join(str(device) for device in devices)
+        raise DeviceError(f"device '{name}' is not available; this machine has: {there}", "try --device auto")
+    return wanted
+
+
+def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The number format for convolutions and matrix products.
+
+    `auto` takes bfloat16 where the hardware multiplies it, float16 on CUDA cards from before bfloat16 that have fast
+    float16 (compute capability 7), and float32 everywhere else.
+
+    Raises:
+        UsageError: The precision is none of auto, fp32, bf16, fp16.
+    """
+    if precision in _DTYPES:
+        return _DTYPES[precision]
+    if precision != "auto":
+        raise UsageError(f"'{precision}' is no precision", "use auto, fp32, bf16 or fp16")
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        if capability >= (8, 0):
+            return torch.bfloat16
+        # the cards of 7.5 without tensor cores (GTX 16xx) return NaN in float16; what is broken is redone in float32
+        return torch.float16 if capability >= (7, 0) else torch.float32
+    if device.type == "cpu" and _cpu_multiplies_bfloat16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`fp32`, `bf16` or `fp16`."""
+    return next(name for name, known in _DTYPES.items() if known == dtype)
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    probes = (getattr(torch.cpu, "_is_amx_tile_supported", None), getattr(torch.cpu, "_is_avx512_bf16_supported", None))
+    return any(probe() for probe in probes if probe is not None)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on any device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)

@@ -1,0 +1,118 @@
+"""A finished song: the stems of a song on disk and the edit list that says how they came about.
+
+Beside the stems lie the edit list `<track>.frametx.toml` and the folder `<track>.frametx`. In it are the base stems, as
+they were before the first redo, and the vocals of every section, so that undoing or reordering needs no network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from frametx.audio.formats import FORMATS
+from frametx.audio.reader import SongReader, probe
+from frametx.edit_list import EditList, SongFacts, StemFile, read_edit_list
+from frametx.errors import AudioError, EditListError, UsageError
+from frametx.outputs import Stem
+from frametx.provenance import file_sha256
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def edit_list_path(song: Path, folder: Path) -> Path:
+    """Where the edit list of a song's stems lies."""
+    return folder / f"{song.stem}.frametx.toml"
+
+
+def work_folder(edits: EditList) -> Path:
+    """The folder beside the edit list that holds the base stems and the sections' vocals."""
+    return edits.path.with_suffix("")
+
+
+def open_edits(song: Path, folder: Path, *, restart: bool = False) -> EditList:
+    """The edit list of finished stems, or a new one for stems that have none; nothing is written.
+
+    Args:
+        song: The song.
+        folder: Where its stems lie.
+        restart: Begin anew with the stems as they are, even where there is an edit list.
+
+    Raises:
+        AudioError: The song or its stems are missing, or don't belong together.
+        EditListError: The edit list does not fit the files.
+    """
+    path = edit_list_path(song, folder)
+    if restart or not path.exists():
+        return _begin(song, folder, path)
+    edits = read_edit_list(path)
+    if file_sha256(song) != edits.song.sha256:
+        raise EditListError(
+            f"{song} is not the song that {path} was made from: its sha256 differs",
+            "name that song, or use --restart to begin anew with the stems as they are",
+        )
+    for file in edits.stems.values():
+        state = "was changed since it was made" if file.path.exists() else "is missing"
+        if not file.path.exists() or file_sha256(file.path) != file.sha256:
+            raise EditListError(
+                f"the stem {file.path} {state}",
+                f"`frametx render` makes it again from {path}; --restart begins anew with the stems as they are",
+            )
+    return replace(edits, song=replace(edits.song, path=song))
+
+
+def find_stems(song: Path, folder: Path) -> dict[Stem, Path]:
+    """The two stems of a song in a folder, `<track>_Instrumental.<ext>` and `<track>_Vocals.<ext>`.
+
+    Raises:
+        AudioError: They are missing, or there are several pairs.
+    """
+    candidates = [{stem: folder / f"{song.stem}_{stem.label}.{form}" for stem in Stem} for form in FORMATS]
+    pairs = [pair for pair in candidates if all(path.is_file() for path in pair.values())]
+    if not pairs:
+        expected = folder / f"{song.stem}_{Stem.VOCALS.label}.*"
+        raise AudioError(f"{folder} does not hold both stems of {song.name}", f"separate it first; expected {expected}")
+    if len(pairs) > 1:
+        suffixes = ", ".join(pair[Stem.VOCALS].suffix for pair in pairs)
+        raise AudioError(
+            f"{folder} holds the stems of {song.name} in several formats: {suffixes}", "move all but one away"
+        )
+    return pairs[0]
+
+
+def _begin(song: Path, folder: Path, path: Path) -> EditList:
+    with SongReader(song) as reader:
+        sample_rate, channels = reader.sample_rate, reader.channels
+    stems = find_stems(song, folder)
+    lengths = set()
+    for file in stems.values():
+        info = probe(file)
+        if info.bit_depth is None or info.n_samples is None:
+            raise UsageError(
+                f"{file} is {info.format}, a lossy format: every redo would encode all of it again",
+                "separate the song with --format flac, redo sections in that, and convert the result at the end",
+            )
+        if (info.sample_rate, info.channels) != (sample_rate, channels):
+            raise AudioError(
+                f"{file} has {info.channels} channels at {info.sample_rate} Hz, {song} has {channels} at {sample_rate} Hz",
+                "name the song that the stems were made from",
+            )
+        lengths.add(info.n_samples)
+    claimed = probe(song)
+    if len(lengths) > 1 or (claimed.bit_depth is not None and claimed.n_samples not in {None, *lengths}):
+        raise AudioError(
+            f"{song} and its stems in {folder} differ in length", "name the song that the stems were made from"
+        )
+    work = path.with_suffix("")
+    digests = {stem: file_sha256(file) for stem, file in stems.items()}
+    return EditList(
+        path=path,
+        song=SongFacts(
+            path=song, sha256=file_sha256(song), sample_rate=sample_rate, channels=channels, n_samples=lengths.pop()
+        ),
+        base={
+            stem: StemFile(path=work / f"base_{stem.label}{file.suffix}", sha256=digests[stem])
+            for stem, file in stems.items()
+        },
+        stems={stem: StemFile(path=file, sha256=digests[stem]) for stem, file in stems.items()},
+    )

@@ -1,0 +1,139 @@
+"""One song of many: the work, said in values that can be sent to another process, and doing it."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from frametx.audio.reader import probe
+from frametx.diskspace import check_room, stems_bytes
+from frametx.errors import FrametxError
+from frametx.events import Done, Event, Failed, Progress, Start
+from frametx.outputs import OutputOptions, Stem, bit_depth_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from frametx.provenance import Recipe
+    from frametx.separator import Separator
+    from frametx.setup import Setup
+
+Emit = Callable[[Event], None]
+
+_PROGRESS_STEP = 0.01
+_PROGRESS_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What all songs of a batch have in common.
+
+    Attributes:
+        setup: Models and how they run.
+        options: How stems are written.
+        recipe: What both stand for.
+        start_seconds: Where sections begin.
+        end_seconds: Where they end; None: at the end.
+    """
+
+    setup: Setup
+    options: OutputOptions
+    recipe: Recipe
+    start_seconds: float = 0.0
+    end_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One song to separate.
+
+    Attributes:
+        song: The file.
+        targets: Where its stems go.
+        index: Its number in the batch, from 1.
+        count: How many songs the batch has.
+        overwrite: Whether files at the targets may be replaced.
+        guessed_seconds: About how long it is.
+    """
+
+    song: Path
+    targets: Mapping[Stem, Path]
+    index: int = 1
+    count: int = 1
+    overwrite: bool = False
+    guessed_seconds: float = 0.0
+
+
+def run_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
+    """Separate one song and say how it went; a failure is an event too and never an exception.
+
+    An interruption (Ctrl-C) passes through, with nothing left half-written.
+    """
+    song = str(job.song)
+    try:
+        seconds = _look_first(work, job)
+        emit(Start(song=song, index=job.index, count=job.count, seconds=seconds))
+        result = separator.separate_file(
+            job.song,
+            job.targets,
+            replace(work.options, overwrite=job.overwrite),
+            start_seconds=work.start_seconds,
+            end_seconds=work.end_seconds,
+            progress=_Throttled(song, emit),
+            recipe=work.recipe,
+        )
+    except FrametxError as error:
+        emit(Failed(song=song, message=error.message, hint=error.hint))
+    except Exception as error:  # noqa: BLE001  (whatever is wrong with this song, the others can do without)
+        emit(Failed(song=song, message=f"{job.song}: {error!r}", traceback=traceback.format_exc()))
+    else:
+        emit(
+            Done(
+                song=song,
+                stems={stem.value: str(written.path) for stem, written in result.stems.items()},
+                seconds=result.seconds,
+                elapsed_seconds=result.elapsed_seconds,
+                notes=result.notes,
+                song_sha256=result.song_sha256,
+            )
+        )
+
+
+def _look_first(work: Work, job: Job) -> float | None:
+    """The song's length, if its header says so, and whether there is room for its stems."""
+    info = probe(job.song)
+    if info.n_samples is None:
+        return None
+    end = info.n_samples / info.sample_rate
+    seconds = max(0.0, (end if work.end_seconds is None else min(end, work.end_seconds)) - work.start_seconds)
+    bytes_per_sample = {16: 2, 24: 3, "float": 4}[bit_depth_for(work.options, info)]
+    needed = stems_bytes(
+        work.options,
+        seconds=seconds,
+        sample_rate=info.sample_rate,
+        channels=min(info.channels, 2),
+        bytes_per_sample=bytes_per_sample,
+    )
+    check_room(next(iter(job.targets.values())).parent, needed)
+    return seconds
+
+
+class _Throttled:
+    """Progress as events, not more than a person or a program can use."""
+
+    def __init__(self, song: str, emit: Emit) -> None:
+        self._song = song
+        self._emit = emit
+        self._stage = ""
+        self._done = 0.0
+        self._when = 0.0
+
+    def __call__(self, stage: str, done: float) -> None:
+        now = time.monotonic()
+        worth_it = done - self._done >= _PROGRESS_STEP and now - self._when >= _PROGRESS_SECONDS
+        if stage != self._stage or worth_it or (done == 1.0 and self._done < 1.0):
+            self._stage, self._done, self._when = stage, done, now
+            self._emit(Progress(song=self._song, stage=stage, done=round(done, 4)))

@@ -1,0 +1,183 @@
+"""A model turns a chunk into a mask: what stands between spectrogram frames and a network.
+
+Networks read magnitudes divided by the largest magnitude of the whole song, without the Nyquist bin, and answer with
+logits. How a network is fed (with phases, with its own earlier output) is said by the network; the rules are here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from frametx.device import is_out_of_memory
+from frametx.errors import DeviceError
+from frametx.models.network import Feeding, Network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_BATCH = 16
+MEMORY_SHARE = 0.6  # of the free memory, for all windows of a batch together
+
+
+@dataclass(slots=True, kw_only=True)
+class Masker:
+    """A network on its device, ready to turn windows into masks.
+
+    Attributes:
+        name: What the user called the model.
+        network: The network, cast to the precision it runs in.
+        device: Where it is.
+        exact: Loads the same network in float32; used when a window comes out broken in a smaller format.
+        notes: What a person should know about this run, each once.
+        became_exact: Whether a broken window made it float32.
+    """
+
+    name: str
+    network: Network
+    device: torch.device
+    exact: Callable[[], Network] | None = None
+    notes: list[str] = field(default_factory=list)
+    became_exact: bool = False
+
+    def feeder(self) -> Feeder:
+        """A fresh feeder for one song."""
+        kinds: dict[Feeding, type[Feeder]] = {
+            Feeding.MAGNITUDE: Feeder,
+            Feeding.MAGNITUDE_AND_PHASE: PhaseFeeder,
+            Feeding.HISTORY: HistoryFeeder,
+        }
+        return kinds[self.network.feeding](self)
+
+    def masks(self, features: Tensor, audible: Tensor) -> Tensor:
+        """Run the network on its input features `[b c f t]`; float32 masks `[b 2 f t]` in 0..1.
+
+        Args:
+            features: What the network reads.
+            audible: Bool `[b]`, whether a window holds any sound: a constant mask is an error only then.
+
+        Raises:
+            DeviceError: A single window does not fit into memory.
+        """
+        masks = torch.sigmoid(self._logits(self.network, features).float())
+        if not _is_broken(masks, audible):
+            return masks
+        if self.exact is not None:
+            self._say(f"{self.name}: a window came out broken in reduced precision; from here on it runs in float32")
+            self.use_exact()
+            return self.masks(features, audible)
+        if not bool(torch.isfinite(masks).all()):
+            raise DeviceError(
+                f"model '{self.name}' returned values that are not numbers", "try --device cpu --precision fp32"
+            )
+        return masks
+
+    def use_exact(self) -> None:
+        """Run in float32 from here on."""
+        if self.exact is not None:
+            self.network, self.exact, self.became_exact = self.exact().to(self.device), None, True
+
+    def batch_size(self, width: int) -> int:
+        """How many windows of `width` frames to run at once: one on a CPU, what fits into memory on a GPU."""
+        if self.device.type != "cuda":
+            return 1  # more would only use more memory
+        probe = torch.zeros(1, self.network.in_channels, self.network.n_fft // 2, width, device=self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        before = torch.cuda.memory_allocated(self.device)
+        self._logits(self.network, probe)
+        cost = max(1, torch.cuda.max_memory_allocated(self.device) - before)
+        return max(1, min(MAX_BATCH, int(MEMORY_SHARE * torch.cuda.mem_get_info(self.device)[0] / cost)))
+
+    def _logits(self, network: Network, features: Tensor) -> Tensor:
+        try:
+            logits: Tensor = network(features)
+            return logits
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if features.shape[0] == 1:
+                raise DeviceError(
+                    f"model '{self.name}' does not fit into the memory of {self.device} "
+                    f"with windows of {features.shape[-1]} frames",
+                    "use a smaller --crop, another model or --device cpu",
+                ) from error
+        # outside the handler, so that the failed attempt's memory is free
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._say(f"{self.name}: memory ran out with {features.shape[0]} windows at once; halved")
+        half = features.shape[0] // 2
+        return torch.cat([self._logits(network, part) for part in (features[:half], features[half:])])
+
+    def _say(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes.append(note)
+
+
+class Feeder:
+    """Feeds windows to a network that reads magnitudes alone; they may come in any order and any number at once."""
+
+    def __init__(self, masker: Masker) -> None:
+        self.masker = masker
+
+    def __call__(self, windows: Tensor, inside: Tensor) -> Tensor:
+        """Masks of windows.
+
+        Args:
+            windows: Complex `[b 2 f t]`, divided by the song's peak magnitude, without the Nyquist bin.
+            inside: Bool `[b t]`, which frames belong to the song; the others are silence put around it.
+
+        Returns:
+            Float32 masks `[b 2 f t]`, the instrumental's share, in 0..1.
+        """
+        magnitude = windows.abs()
+        return self.masker.masks(self._features(windows, magnitude, inside), magnitude.amax(dim=(1, 2, 3)) > 0)
+
+    def remember(self, magnitude: Tensor, mask: Tensor) -> None:
+        """Take a window and its mask, both `[b 2 f t]`, as if the network had been asked."""
+
+    def _features(self, windows: Tensor, magnitude: Tensor, inside: Tensor) -> Tensor:  # noqa: ARG002  (PhaseFeeder's)
+        return magnitude
+
+
+class PhaseFeeder(Feeder):
+    """Adds the phases, scaled from -pi..pi to 0..1; the silence put around the song is 0 there too."""
+
+    def _features(self, windows: Tensor, magnitude: Tensor, inside: Tensor) -> Tensor:
+        phase = (windows.angle() + math.pi) / (2 * math.pi)
+        return torch.cat([magnitude, phase * inside[:, None, None]], dim=1)
+
+
+class HistoryFeeder(Feeder):
+    """Feeds an autoregressive network: each window comes with the two before it and with what became of them.
+
+    The input channels are the window, the last window and its instrumental, the window before that and its
+    instrumental. Before the first window everything is zero. Windows must come in order, one at a time.
+    """
+
+    def __init__(self, masker: Masker) -> None:
+        super().__init__(masker)
+        self._history: list[Tensor] = []  # [x_{i-1}, y_{i-1}, x_{i-2}, y_{i-2}], each [1 2 f t]
+
+    def __call__(self, windows: Tensor, inside: Tensor) -> Tensor:  # noqa: ARG002  (silence is zero here anyway)
+        if windows.shape[0] != 1:
+            raise ValueError("an autoregressive network takes one window at a time")
+        magnitude = windows.abs()
+        zeros = torch.zeros_like(magnitude)
+        history = (self._history + [zeros] * 4)[:4]
+        mask = self.masker.masks(torch.cat([magnitude, *history], dim=1), magnitude.amax(dim=(1, 2, 3)) > 0)
+        self.remember(magnitude, mask)
+        return mask
+
+    def remember(self, magnitude: Tensor, mask: Tensor) -> None:
+        """Take a window and its mask, both `[1 2 f t]`, as the latest, without running the network."""
+        self._history = [magnitude, magnitude * mask, *self._history[:2]]
+
+
+def _is_broken(masks: Tensor, audible: Tensor) -> bool:
+    """Whether a window has a value that is no number, or a constant mask over sound."""
+    low, high = torch.aminmax(masks.flatten(1), dim=1)
+    return bool((~torch.isfinite(low + high) | ((low == high) & audible)).any())

@@ -1,0 +1,121 @@
+"""Songs of which the true stems are known: finding them in folders, reading them aligned.
+
+Both usual layouts are understood, in any mixture, and the stems may be in any format:
+
+    folder/<song>/vocals.wav            folder/<song>_vocals.ogg
+    folder/<song>/instrumental.wav      folder/<song>_accompaniment.ogg
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from frametx.audio.reader import SongReader
+from frametx.audio.resample import Resampler
+from frametx.errors import AudioError
+from frametx.songs import SUFFIXES
+from frametx.spectrum import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from frametx.separate import Samples
+
+VOCALS = ("vocals", "vocal", "voice")
+INSTRUMENTAL = ("instrumental", "instruments", "accompaniment", "no_vocals", "no-vocals", "karaoke", "backing")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StemPair:
+    """The stems of one song.
+
+    Attributes:
+        name: The song.
+        instrumental: File of what is not sung.
+        vocals: File of what is sung; None when nothing is.
+    """
+
+    name: str
+    instrumental: Path
+    vocals: Path | None
+
+
+def find_pairs(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[StemPair]:
+    """Find the songs in a folder, at any depth, of which both stems are there; sorted by name.
+
+    Raises:
+        AudioError: There is no such folder, or no song in it.
+    """
+    if not folder.is_dir():
+        raise AudioError(f"{folder} is no folder", "give the folder in which the stems lie")
+    stems: dict[str, dict[str, Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):
+            name, kind = _song_and_kind(path, folder)
+            if kind:
+                stems.setdefault(name, {})[kind] = path
+    pairs = [StemPair(name=name, **files) for name, files in sorted(stems.items()) if len(files) == 2]
+    if not pairs:
+        raise AudioError(
+            f"{folder} holds no song with both stems",
+            "name them <song>_vocals and <song>_instrumental, or <song>/vocals and <song>/instrumental",
+        )
+    return pairs
+
+
+def find_instrumentals(folder: Path) -> list[StemPair]:
+    """Take every song in a folder, at any depth, for music in which nobody sings.
+
+    Raises:
+        AudioError: There is no such folder, or no song in it.
+    """
+    if not folder.is_dir():
+        raise AudioError(f"{folder} is no folder", "give the folder in which the music lies")
+    paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+    if not paths:
+        raise AudioError(f"{folder} holds no songs", "give the folder in which the music lies")
+    return [StemPair(name=p.relative_to(folder).with_suffix("").as_posix(), instrumental=p, vocals=None) for p in paths]
+
+
+def read_samples(path: Path) -> Samples:
+    """Read a whole file as stereo at 44.1 kHz.
+
+    Raises:
+        AudioError: It cannot be read.
+    """
+    with SongReader(path) as reader:
+        resampler = Resampler(reader.sample_rate, SAMPLE_RATE, reader.channels)
+        parts = [resampler.process(block) for block in reader.blocks()]
+        parts.append(resampler.process(np.zeros((reader.channels, 0), np.float32), last=True))
+    samples = np.concatenate(parts, axis=1)
+    return samples if samples.shape[0] == 2 else samples.repeat(2, axis=0)
+
+
+def read_pair(pair: StemPair) -> tuple[Samples, Samples]:
+    """Read instrumental and vocals `[2 n]`, cut to the shorter one.
+
+    Raises:
+        AudioError: One cannot be read.
+    """
+    instrumental = read_samples(pair.instrumental)
+    if pair.vocals is None:
+        return instrumental, np.zeros_like(instrumental)
+    vocals = read_samples(pair.vocals)
+    n_samples = min(instrumental.shape[1], vocals.shape[1])
+    return instrumental[:, :n_samples], vocals[:, :n_samples]
+
+
+def _song_and_kind(path: Path, folder: Path) -> tuple[str, str]:
+    """Which song a file belongs to and as what; the kind is empty when its name says neither."""
+    parent = path.relative_to(folder).parent
+    # instrumental first and long words first: no_vocals ends in vocals
+    kinds = [(word, kind) for kind, words in (("instrumental", INSTRUMENTAL), ("vocals", VOCALS)) for word in words]
+    for word, kind in kinds:
+        if path.stem.lower() == word:
+            return parent.as_posix(), kind
+        if path.stem.lower().endswith((f"_{word}", f"-{word}", f" {word}")):
+            return (parent / path.stem[: -len(word) - 1]).as_posix(), kind
+    return "", ""

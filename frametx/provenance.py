@@ -1,0 +1,289 @@
+"""Where stems come from: what made them, of which song, and whether that is what is wanted now.
+
+A *recipe* is everything besides the song that decides what is in a stem. It is written into every stem's tags, before
+the stem gets its name, and `<output>/.frametx.jsonl`, the *ledger*, has a line for each finished song. So a second run
+knows what it need not do again, and even after a power cut no stem is without its provenance.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import functools
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from frametx import __version__
+from frametx.audio.tags import read_tags
+from frametx.errors import AudioError
+from frametx.record import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from frametx.outputs import OutputOptions, Stem
+    from frametx.snapshots import Model
+    from frametx.windows import WindowOptions
+
+LEDGER_NAME = ".frametx.jsonl"
+TAG = "frametx"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything besides the song that decides what is in its stems.
+
+    Attributes:
+        models: Name and SHA-256 of each checkpoint.
+        masks: What decides the masks: windows, rules, precision, the section.
+        files: What decides the files: format, bit depth, tags.
+    """
+
+    models: tuple[tuple[str, str], ...]
+    masks: Mapping[str, Any]
+    files: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits, equal for recipes that give equal stems; names of models don't matter."""
+        return _digest([[sha256 for _, sha256 in self.models], self.masks, self.files])
+
+    @property
+    def masks_key(self) -> str:
+        """The same for the masks alone."""
+        return _digest([[sha256 for _, sha256 in self.models], self.masks])
+
+    def tag(self, song_sha256: str) -> str:
+        """The recipe and the song's digest as one line of JSON, for a stem's tags."""
+        values = {"version": __version__, "key": self.key, "song_sha256": song_sha256, **self.as_dict()}
+        return json.dumps(values, separators=(",", ":"))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Models and parameters for JSON; parameters that are not set are left out."""
+        parameters = {name: value for name, value in {**self.masks, **self.files}.items() if value not in (None, False)}
+        return {"models": [{"name": name, "sha256": sha256} for name, sha256 in self.models], "parameters": parameters}
+
+
+def recipe_for(
+    models: Sequence[Model],
+    windows: WindowOptions,
+    precision: str,
+    options: OutputOptions,
+    *,
+    start_seconds: float = 0.0,
+    end_seconds: float | None = None,
+) -> Recipe:
+    """The recipe that these options stand for. Batch size and device are no part of it: they only round differently."""
+    masks = asdict(windows) | {"precision": precision, "start_seconds": start_seconds, "end_seconds": end_seconds}
+    del masks["batch_size"]
+    if len(models) == 1:
+        masks |= {"rule": None, "weights": None}
+    return Recipe(
+        models=tuple((model.name, checkpoint_sha256(model.path)) for model in models),
+        masks=masks,
+        files=options.recipe(),
+    )
+
+
+def checkpoint_sha256(path: Path) -> str:
+    """The digest of a checkpoint: from its record in the cache, else computed, once a process."""
+    record = read_record(path)
+    if record is not None:
+        return record.sha256
+    status = path.stat()
+    return _computed_sha256(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _computed_sha256(path: Path, size: int, mtime_ns: int) -> str:  # noqa: ARG001  (a changed file is another entry)
+    return file_sha256(path)
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file.
+
+    Raises:
+        AudioError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise AudioError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    """A file's size in bytes and time of its last change."""
+
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What is known about one stem; from its tags alone there are no stamps."""
+
+    stamp: _Stamp | None
+    song: _Stamp | None
+    song_sha256: str
+    key: str
+
+
+Standing = Literal["new", "done", "outdated"]
+
+
+class Ledger:
+    """The lines of one output folder.
+
+    Several runs may append at the same time: a line is one write at the end of the file. A line that a crash cut short
+    is passed over.
+
+    Args:
+        folder: The output folder; may not exist yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / LEDGER_NAME
+        self._entries: dict[str, _Entry] = {}
+        self._read()
+
+    def standing(self, song: Path, targets: Mapping[Stem, Path], recipe: Recipe) -> Standing:
+        """How things stand with a song's stems.
+
+        Returns:
+            `new`: none is there. `done`: all are there, of this song with this recipe. `outdated`: some are there,
+            made by frametx, and may be replaced.
+
+        Raises:
+            AudioError: A file that frametx didn't make, or that was changed since, is in the way.
+        """
+        stamps = {stem: _stamp_of(target) for stem, target in targets.items()}
+        if not any(stamps.values()):
+            return "new"
+        entries = {stem: self._entry(targets[stem]) for stem, stamp in stamps.items() if stamp is not None}
+        if len(entries) == len(targets) and all(
+            entry is not None and entry.key == recipe.key and _is_song(entry, song) for entry in entries.values()
+        ):
+            return "done"
+        for stem, entry in entries.items():
+            if entry is None:
+                hint = "replace it with --overwrite, or choose another folder"
+                raise AudioError(f"{targets[stem]} exists already and is not frametx's", hint)
+            if entry.key != recipe.key and entry.stamp != stamps[stem]:
+                raise AudioError(
+                    f"{targets[stem]} was changed since it was written, and other parameters are wanted now",
+                    "replace it with --overwrite, or choose another folder",
+                )
+        return "outdated"
+
+    def is_stem(self, path: Path) -> bool:
+        """Whether the ledger knows a file as a stem."""
+        return self._name(path) in self._entries
+
+    def finish(self, song: Path, song_sha256: str, targets: Mapping[Stem, Path], recipe: Recipe) -> None:
+        """Say that a song is done."""
+        status = song.stat()
+        self._append(
+            {
+                "song": {
+                    "path": os.path.abspath(song),  # noqa: PTH100  (Path.resolve() would follow links)
+                    "size": status.st_size,
+                    "mtime_ns": status.st_mtime_ns,
+                    "sha256": song_sha256,
+                },
+                "stems": {
+                    stem.value: {"path": self._name(target), **_stamp_dict(target)} for stem, target in targets.items()
+                },
+                "key": recipe.key,
+                **recipe.as_dict(),
+                "frametx": __version__,
+                "when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            }
+        )
+
+    def _entry(self, target: Path) -> _Entry | None:
+        """What is known about a stem that is there: from the ledger, else from its tags."""
+        return self._entries.get(self._name(target)) or _entry_of_tags(target)
+
+    def _name(self, target: Path) -> str:
+        return Path(os.path.relpath(target, self._folder)).as_posix()
+
+    def _read(self) -> None:
+        try:
+            text = self._path.read_text("ascii", errors="replace")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise AudioError(
+                f"{self._path} cannot be read: {error.strerror}", "choose another output folder"
+            ) from error
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # cut short, or not ours
+                self._take(json.loads(line))
+
+    def _take(self, values: dict[str, Any]) -> None:
+        song = values["song"]
+        for stem in values["stems"].values():
+            stamp, song_stamp = _Stamp(stem["size"], stem["mtime_ns"]), _Stamp(song["size"], song["mtime_ns"])
+            self._entries[stem["path"]] = _Entry(stamp, song_stamp, song["sha256"], values["key"])
+
+    def _append(self, values: dict[str, Any]) -> None:
+        try:
+            with self._path.open("ab+", buffering=0) as file:
+                # a line that a crash cut short must not swallow this one
+                torn = file.tell() > 0 and _last_byte(file) != b"\n"
+                file.write((b"\n" if torn else b"") + json.dumps(values, separators=(",", ":")).encode("ascii") + b"\n")
+        except OSError as error:
+            raise AudioError(f"{self._path} cannot be written: {error.strerror}", "free some space") from error
+
+
+def _last_byte(file: Any) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    byte: bytes = file.read(1)
+    return byte
+
+
+def _is_song(entry: _Entry, song: Path) -> bool:
+    """Whether a song is the one a stem was made of; its content is read only where size and time don't settle it."""
+    stamp = _stamp_of(song)
+    if stamp is None:
+        return False
+    if stamp == entry.song:
+        return True
+    if entry.song is not None and stamp.size != entry.song.size:
+        return False
+    return entry.song_sha256 != "" and file_sha256(song) == entry.song_sha256
+
+
+def _stamp_of(path: Path) -> _Stamp | None:
+    """None when there is nothing, or an empty file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return _Stamp(status.st_size, status.st_mtime_ns) if status.st_size else None
+
+
+def _stamp_dict(path: Path) -> dict[str, int]:
+    status = path.stat()
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+
+
+def _entry_of_tags(target: Path) -> _Entry | None:
+    """A stem's own word on where it comes from."""
+    try:
+        values = json.loads(read_tags(target).first(TAG) or "")
+        return _Entry(None, None, str(values["song_sha256"]), str(values["key"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _digest(values: Any) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,345 @@
+"""Making the stems of a finished song again: the base stems with every section of the edit list spliced in.
+
+New stems are written beside the old ones and take their names when both are complete. The edit list alone decides what
+they hold, so that redoing, undoing and editing by hand are one thing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from frametx.audio.reader import SongReader
+from frametx.audio.writer import StemWriter, WrittenStem
+from frametx.edit_list import EditList, Section, StemFile, check_range, section_values, write_edit_list
+from frametx.errors import AudioError, EditListError, UsageError
+from frametx.finished_song import work_folder
+from frametx.outputs import Stem
+from frametx.provenance import checkpoint_sha256, file_sha256
+from frametx.sections import peak_kind, separate_span
+from frametx.splice import Reach, Span, Splice, quietest_fade, reach_of
+from frametx.stem_rewriter import read_span, read_stored, rewrite_stems, stored_bits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from frametx.separate import Progress
+    from frametx.separator import Separator
+
+Separators = Callable[[Section], "Separator"]
+"""Opens the models of a section."""
+
+_LARGEST_RESIDUAL = 1e-3  # root mean square, full scale 1; stems that leave more belong to another song
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """Stems made again.
+
+    Attributes:
+        edits: The edit list as it is now.
+        stems: The files written.
+        splices: Where each section was laid in, in the order of the sections.
+        n_separated: How many sections went through their models; the vocals of the others were at hand.
+        notes: What a person should know.
+    """
+
+    edits: EditList
+    stems: Mapping[Stem, WrittenStem]
+    splices: tuple[Splice, ...]
+    n_separated: int
+    notes: tuple[str, ...]
+
+
+def redo_sections(
+    edits: EditList, sections: Sequence[Section], separators: Separators, *, progress: Progress | None = None
+) -> Rendered:
+    """Separate sections of a finished song anew and splice them into its stems.
+
+    Raises:
+        UsageError: A section is not inside the song, or two overlap. Nothing was touched.
+        FrametxError: As `render`.
+    """
+    ordered = sorted(sections, key=lambda section: section.start_seconds)
+    for section in ordered:
+        check_range(section, edits.song.seconds, f"the section {section}")
+    for left, right in itertools.pairwise(ordered):
+        if right.start_seconds < left.end_seconds:
+            raise UsageError(f"the sections {left} and {right} overlap", "join them, or redo one after the other")
+    return render(edits.with_sections((*edits.sections, *sections)), separators, progress=progress)
+
+
+def undo(edits: EditList, separators: Separators, *, progress: Progress | None = None) -> Rendered:
+    """Take back the last section.
+
+    Raises:
+        EditListError: There is none.
+        FrametxError: As `render`.
+    """
+    if not edits.sections:
+        raise EditListError(f"{edits.path} has no section to undo")
+    return render(edits.with_sections(edits.sections[:-1]), separators, progress=progress)
+
+
+def render(
+    edits: EditList, separators: Separators, *, fresh: bool = False, progress: Progress | None = None
+) -> Rendered:
+    """Make the stems from the base stems and the sections, and write the edit list.
+
+    Args:
+        edits: What to make.
+        separators: Opens the models of sections whose vocals are not at hand.
+        fresh: Separate every section again, even where its vocals are at hand.
+        progress: Told the stage (`survey`, `separate`, `write`) and how much of it is done, 0..1.
+
+    Raises:
+        EditListError: Files are missing, or are not those that the edit list speaks of.
+        AudioError: Reading or writing failed. The stems are as they were.
+    """
+    folder = work_folder(edits)
+    try:
+        folder.mkdir(exist_ok=True)
+        with FileLock(folder / ".lock", timeout=0):
+            return _Rendering(edits, separators, folder, fresh, progress or (lambda _stage, _done: None)).run()
+    except Timeout:
+        raise EditListError(
+            f"another frametx is at work on the stems of {edits.path}", "wait for it to finish"
+        ) from None
+    except OSError as error:
+        name = error.filename or folder
+        raise AudioError(f"{name}: {error.strerror or error}", "check the folder's permissions and space") from error
+    finally:
+        if folder.is_dir() and not edits.path.exists():  # nothing came of the first redo
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Rendering:
+    """One run of `render`."""
+
+    def __init__(self, edits: EditList, separators: Separators, folder: Path, fresh: bool, progress: Progress) -> None:
+        self.edits = edits
+        self.separators = separators
+        self.folder = folder
+        self.fresh = fresh
+        self.progress = progress
+        self.n_separated = 0
+        self.notes: list[str] = []
+
+    def run(self) -> Rendered:
+        base = {stem: self._base_file(stem) for stem in Stem}
+        if self.edits.sections:
+            self._check_song()
+        bits = stored_bits(base[Stem.VOCALS])
+        splices: list[Splice] = []
+        for index in range(len(self.edits.sections)):
+            splices.append(self._splice(index, base, splices, bits))
+        new = {stem: self.folder / f"new_{stem.label}{path.suffix}" for stem, path in base.items()}
+        try:
+            written = self._write(base, new, splices)
+            self._publish(base, new)
+        finally:
+            for path in new.values():
+                path.unlink(missing_ok=True)
+        stems = {stem: replace(done, path=self.edits.stems[stem].path) for stem, done in written.items()}
+        return Rendered(
+            edits=self.edits,
+            stems=stems,
+            splices=tuple(splices),
+            n_separated=self.n_separated,
+            notes=(*self.notes, *(note for done in stems.values() for note in done.notes)),
+        )
+
+    def _base_file(self, stem: Stem) -> Path:
+        """The base stem: kept in the folder, or the stem itself before the first redo."""
+        base, now = self.edits.base[stem], self.edits.stems[stem]
+        for path in (base.path, now.path):
+            if path.is_file() and file_sha256(path) == base.sha256:
+                return path
+        state = "was changed" if base.path.exists() else "is missing"
+        raise EditListError(
+            f"the base stem {base.path} {state}",
+            f"separate the song again and remove {self.edits.path}: its sections can be redone on the new stems",
+        )
+
+    def _check_song(self) -> None:
+        song = self.edits.song
+        if not song.path.is_file():
+            raise EditListError(
+                f"the song {song.path} is missing", f"correct [song] path in {self.edits.path}, or name it with --song"
+            )
+        if file_sha256(song.path) != song.sha256:
+            raise EditListError(
+                f"the song {song.path} is not the one its stems were made from: its sha256 differs",
+                f"correct [song] path in {self.edits.path}, or separate it again",
+            )
+
+    def _splice(self, index: int, base: Mapping[Stem, Path], below: list[Splice], bits: int | None) -> Splice:
+        """Lay section `index` over the base and the sections `below`."""
+        song, section = self.edits.song, self.edits.sections[index]
+        reach = _reach(section, song)
+        vocals = self._vocals(index, reach)
+        mix = read_span(song.path, reach.whole)
+        new = Splice(vocals=vocals, mix=mix, start=reach.whole.start, fade_in=reach.before, fade_out=reach.after)
+
+        def place(where: Span, *, latest: bool) -> Span:
+            if not len(where):
+                return where
+            old = _laid(read_stored(base[Stem.VOCALS], where, bits), where, below, bits)
+            here = slice(where.start - new.start, where.stop - new.start)
+            instrumental = _floats(read_stored(base[Stem.INSTRUMENTAL], where, bits), bits)
+            _check_sum(
+                mix[:, here], instrumental + _floats(read_stored(base[Stem.VOCALS], where, bits), bits), self.edits
+            )
+            at = where.start + quietest_fade(_floats(old, bits), vocals[:, here], reach.fade, latest=latest)
+            return Span(start=at, stop=at + reach.fade)
+
+        return replace(new, fade_in=place(reach.before, latest=True), fade_out=place(reach.after, latest=False))
+
+    def _vocals(self, index: int, reach: Reach) -> NDArray[np.float32]:
+        """The vocals of a section: those at hand, or separated now and kept."""
+        section = self.edits.sections[index]
+        kept = self._kept(section)
+        if section.checkpoints and kept.is_file() and not self.fresh:
+            return read_span(kept, Span(start=0, stop=len(reach.whole)))
+        separator = self.separators(section)
+        found = {model.name: checkpoint_sha256(model.path) for model in separator.models}
+        for name, digest in section.checkpoints.items():
+            if found.get(name) != digest:
+                raise EditListError(
+                    f"{self.edits.path}: section {index + 1} was made with another checkpoint {name}",
+                    "remove its 'checkpoints' line to use the one that is here now",
+                )
+        section = replace(section, checkpoints=found)
+        sections = self.edits.sections
+        self.edits = self.edits.with_sections((*sections[:index], section, *sections[index + 1 :]))
+        vocals = separate_span(
+            separator,
+            self.edits.song.path,
+            reach.whole,
+            n_samples=self.edits.song.n_samples,
+            peak_magnitude=self._peak(separator),
+            progress=self.progress,
+        )
+        self.n_separated += 1
+        self.notes += separator.take_notes()
+        self._keep(vocals, self._kept(section))
+        return vocals
+
+    def _peak(self, separator: Separator) -> float:
+        """The whole song's peak magnitude, found once and kept in the edit list."""
+        song, kind = self.edits.song, peak_kind(separator)
+        if kind not in song.peaks:
+            n_read = 0
+
+            def on_block(n_new: int) -> None:
+                nonlocal n_read
+                n_read += n_new
+                self.progress("survey", min(1.0, n_read / song.n_samples))
+
+            with SongReader(song.path) as reader:
+                survey = separator.survey(reader, on_block)
+            if survey.n_samples != song.n_samples:
+                raise AudioError(
+                    f"{song.path} has {survey.n_samples} samples, its stems have {song.n_samples}",
+                    "name the song that the stems were made from",
+                )
+            song = replace(song, peaks={**song.peaks, kind: survey.peak_magnitude})
+            self.edits = replace(self.edits, song=song)
+        return song.peaks[kind]
+
+    def _kept(self, section: Section) -> Path:
+        """Where the vocals of a section are kept: the name changes with all that they depend on."""
+        values = json.dumps([section_values(section), self.edits.song.sha256], sort_keys=True)
+        return self.folder / f"section_{hashlib.sha256(values.encode()).hexdigest()[:12]}.wav"
+
+    def _keep(self, vocals: NDArray[np.float32], path: Path) -> None:
+        with StemWriter(
+            path,
+            format="wav",
+            sample_rate=self.edits.song.sample_rate,
+            channels=vocals.shape[0],
+            bit_depth="float",
+            overwrite=True,
+        ) as writer:
+            writer.write(vocals)
+            writer.finish()
+
+    def _write(
+        self, base: Mapping[Stem, Path], new: Mapping[Stem, Path], splices: list[Splice]
+    ) -> dict[Stem, WrittenStem]:
+        stems = self.edits.stems
+        return rewrite_stems(
+            base,
+            new,
+            splices,
+            n_samples=self.edits.song.n_samples,
+            tags_from={stem: stems[stem].path if stems[stem].path.exists() else base[stem] for stem in Stem},
+            on_done=lambda done: self.progress("write", done),
+        )
+
+    def _publish(self, base: Mapping[Stem, Path], new: Mapping[Stem, Path]) -> None:
+        """Keep the base stems, give the new ones their names, write the edit list: in this order nothing is ever lost."""
+        for stem, path in base.items():
+            kept = self.edits.base[stem].path
+            if path != kept:
+                _link(path, kept)
+        if not self.edits.sections:
+            for stem, path in new.items():  # all taken back: the base stems themselves, to the byte
+                shutil.copyfile(self.edits.base[stem].path, path)
+        stems = {
+            stem: StemFile(path=self.edits.stems[stem].path, sha256=file_sha256(path)) for stem, path in new.items()
+        }
+        for stem, path in new.items():
+            path.replace(stems[stem].path)
+        self.edits = replace(self.edits, stems=stems)
+        write_edit_list(self.edits)
+        used = {self._kept(section) for section in self.edits.sections}
+        for path in self.folder.glob("section_*.wav"):
+            if path not in used:
+                path.unlink()
+
+
+def _reach(section: Section, song: Any) -> Reach:
+    start = min(round(section.start_seconds * song.sample_rate), song.n_samples - 1)
+    stop = min(max(round(section.end_seconds * song.sample_rate), start + 1), song.n_samples)
+    return reach_of(Span(start=start, stop=stop), song.n_samples, song.sample_rate)
+
+
+def _laid(vocals: NDArray[Any], where: Span, splices: list[Splice], bits: int | None) -> NDArray[Any]:
+    for splice in splices:
+        splice.lay_over(vocals, None, where.start, bits)
+    return vocals
+
+
+def _floats(samples: NDArray[Any], bits: int | None) -> NDArray[np.float32]:
+    return samples if bits is None else (samples / 2.0 ** (bits - 1)).astype(np.float32)
+
+
+def _check_sum(mix: NDArray[np.float32], total: NDArray[np.float32], edits: EditList) -> None:
+    residual = float(np.sqrt(np.mean(np.square(mix - total))))
+    if residual > _LARGEST_RESIDUAL:
+        raise AudioError(
+            f"the stems beside {edits.path} do not add up to {edits.song.path}",
+            "name the song that they were made from, or separate it again",
+        )
+
+
+def _link(path: Path, kept: Path) -> None:
+    """A second name for a file whose first is about to be given to another; a copy where links can't be made."""
+    kept.unlink(missing_ok=True)
+    try:
+        os.link(path, kept)
+    except OSError:
+        shutil.copy2(path, kept)

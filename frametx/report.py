@@ -1,0 +1,235 @@
+"""The report of one result: a page that holds everything, a sheet of pictures, and the figures as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from frametx import __version__
+from frametx.audio.tags import read_tags
+from frametx.disagreement import disputed_ranges
+from frametx.edit_list import EditList, read_edit_list, section_values
+from frametx.errors import AudioError, UsageError
+from frametx.outputs import Stem
+from frametx.provenance import LEDGER_NAME, TAG
+from frametx.report_audio import audio_sources
+from frametx.report_figures import TRACKS, Figures, measure
+from frametx.report_page import Page, render_page
+from frametx.report_pictures import write_sheet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from frametx.disagreement import Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A result on disk and what is known about it.
+
+    Attributes:
+        track: The name its stems begin with.
+        folder: Where they lie.
+        stems: Both stems.
+        song: The song, if it is at hand.
+        edits: Its edit list, if a section was redone.
+        origin: Models, parameters and version, from the stems' tags; empty when they say nothing.
+    """
+
+    track: str
+    folder: Path
+    stems: Mapping[Stem, Path]
+    song: Path | None
+    edits: EditList | None
+    origin: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The files of a report."""
+
+    page: Path
+    sheet: Path
+    figures: Path
+
+
+def find_results(result: Path, song: Path | None = None) -> list[Finding]:
+    """What a person means by RESULT: a stem, an edit list, or a folder with stems.
+
+    Args:
+        result: The path.
+        song: The song, where the result doesn't say or it has moved.
+
+    Raises:
+        AudioError: There are no stems.
+        UsageError: One song is named for several results.
+    """
+    if result.is_dir():
+        label = f"_{Stem.VOCALS.label}"
+        found = sorted(path for path in result.glob(f"*{label}.*") if not path.name.startswith("."))
+        tracks = list(dict.fromkeys(path.stem.removesuffix(label) for path in found))
+        if not tracks:
+            raise AudioError(f"{result} holds no stems (<track>{label}.*)", "name a stem, or another folder")
+        if song is not None and len(tracks) > 1:
+            raise UsageError(f"{result} holds the stems of {len(tracks)} songs, --song names one", "name a stem")
+        return [_finding(track, result, song) for track in tracks]
+    if not result.exists():
+        raise AudioError(f"{result} does not exist", "name a stem, an edit list, or a folder with stems")
+    track = result.name.removesuffix(".frametx.toml") if result.suffix == ".toml" else result.stem
+    for stem in Stem:
+        track = track.removesuffix(f"_{stem.label}")
+    return [_finding(track, result.parent, song)]
+
+
+def write_report(
+    finding: Finding,
+    folder: Path | None = None,
+    *,
+    profile: Profile | None = None,
+    elapsed_seconds: float | None = None,
+    audio: str = "auto",
+) -> Report:
+    """Write `<track>.report.html`, `.png` and `.json`.
+
+    Args:
+        finding: The result.
+        folder: Where to; None: beside the stems.
+        profile: Where models disagree, if that was measured.
+        elapsed_seconds: How long the separation took, if that is known.
+        audio: embed, link, or auto: embed unless the page would grow beyond some 32 MB.
+
+    Raises:
+        AudioError: A file cannot be read, or the report cannot be written.
+    """
+    folder = folder or finding.folder
+    figures = measure(finding.stems, finding.song)
+    title = _title(finding)
+    values = _values(finding, figures, profile, elapsed_seconds)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        report = Report(
+            page=folder / f"{finding.track}.report.html",
+            sheet=folder / f"{finding.track}.report.png",
+            figures=folder / f"{finding.track}.report.json",
+        )
+        tracks = {"mix": finding.song, **{stem.value: path for stem, path in finding.stems.items()}}
+        sources = audio_sources(
+            {track: path for track in TRACKS if (path := tracks[track]) is not None},
+            figures.seconds,
+            report.page,
+            audio,
+        )
+        page = render_page(Page(title=title, values=values, figures=figures, profile=profile, audio=sources))
+        report.page.write_text(page, "utf-8")
+        report.figures.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+        write_sheet(figures, title, report.sheet, profile)
+    except OSError as error:
+        raise AudioError(f"the report cannot be written: {error}", "choose another folder") from error
+    return report
+
+
+def _finding(track: str, folder: Path, song: Path | None) -> Finding:
+    candidates = [
+        {stem: folder / f"{track}_{stem.label}{path.suffix}" for stem in Stem}
+        for path in sorted(folder.glob("*"))
+        if path.stem == f"{track}_{Stem.VOCALS.label}"
+    ]
+    complete = [stems for stems in candidates if all(path.is_file() for path in stems.values())]
+    if not complete:
+        raise AudioError(
+            f"{folder} does not hold both stems of {track}", "a report needs the instrumental and the vocals"
+        )
+    stems = complete[0]
+    path = folder / f"{track}.frametx.toml"
+    edits = read_edit_list(path) if path.exists() else None
+    return Finding(
+        track=track,
+        folder=folder,
+        stems=stems,
+        song=song or _known_song(stems, folder, edits),
+        edits=edits,
+        origin=_origin(stems[Stem.VOCALS]),
+    )
+
+
+def _known_song(stems: Mapping[Stem, Path], folder: Path, edits: EditList | None) -> Path | None:
+    """The song by the edit list, else by the ledger of the folder."""
+    if edits is not None and edits.song.path.is_file():
+        return edits.song.path
+    try:
+        lines = (folder / LEDGER_NAME).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    for line in reversed(lines):
+        try:
+            values = json.loads(line)
+            if values["stems"][Stem.VOCALS.value]["path"] == stems[Stem.VOCALS].name:
+                path = Path(values["song"]["path"])
+                return path if path.is_file() else None
+        except (ValueError, KeyError, TypeError):  # cut short, or another version's
+            continue
+    return None
+
+
+def _origin(stem: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(read_tags(stem).first(TAG) or "{}")
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _title(finding: Finding) -> str:
+    tags = read_tags(finding.song) if finding.song is not None else None
+    title, artist = (tags.first("title"), tags.first("artist")) if tags is not None else (None, None)
+    return f"{artist} - {title}" if title and artist else title or finding.track
+
+
+def _values(
+    finding: Finding, figures: Figures, profile: Profile | None, elapsed_seconds: float | None
+) -> dict[str, Any]:
+    """Everything that the page says in words, for programs."""
+    per_second = _per_second(figures.levels_db["vocals"], figures.seconds)
+    return {
+        "frametx": __version__,
+        "track": finding.track,
+        "song": None if finding.song is None else str(finding.song),
+        "stems": {stem.value: str(path) for stem, path in finding.stems.items()},
+        "seconds": round(figures.seconds, 3),
+        "sample_rate": figures.sample_rate,
+        "channels": figures.channels,
+        "bit_depth": figures.bits,
+        "peaks": {track: round(peak, 5) for track, peak in figures.peaks.items()},
+        "samples_at_full_scale": dict(figures.n_clipped),
+        "residual": figures.residual,
+        "samples_not_exact": figures.n_inexact,
+        "elapsed_seconds": elapsed_seconds,
+        "times_real_time": None if not elapsed_seconds else round(figures.seconds / elapsed_seconds, 2),
+        "models": finding.origin.get("models", []),
+        "parameters": finding.origin.get("parameters", {}),
+        "made_by": finding.origin.get("version"),
+        "sections": [] if finding.edits is None else [section_values(one) for one in finding.edits.sections],
+        "vocals_db_per_second": per_second,
+        "disagreement": None
+        if profile is None
+        else {
+            "models": list(profile.models),
+            "ranges": [
+                {"start_seconds": one.start_seconds, "end_seconds": one.end_seconds, "db": one.level_db}
+                for one in disputed_ranges(profile)
+            ],
+        },
+    }
+
+
+def _per_second(levels_db: Any, seconds: float) -> list[float]:
+    """The level of every second, from columns that may be shorter or longer than that."""
+    n_seconds = max(1, round(seconds))
+    at = (np.arange(len(levels_db)) * n_seconds // len(levels_db)).astype(int)
+    energy = np.bincount(at, 10.0 ** (levels_db / 10), n_seconds) / np.maximum(1, np.bincount(at, minlength=n_seconds))
+    filled = np.interp(np.arange(n_seconds), np.flatnonzero(energy > 0), energy[energy > 0]) if energy.any() else energy
+    return [round(float(10 * np.log10(max(one, 1e-12))), 1) for one in filled]

@@ -1,0 +1,287 @@
+"""One song, from blocks of samples to stems.
+
+A song is read as blocks; blocks become spectrogram frames; frames are cut into overlapping chunks; each model turns a
+chunk into a mask; the masks of an ensemble are joined; mask x mix is the instrumental and mix - instrumental the vocals.
+
+Networks want magnitudes divided by the largest of the whole song, so a song is read twice: a cheap pass for that peak and
+one that separates. Only what the network estimates, the vocals, goes through the inverse transform and, where the song's
+rate is not the networks', back through the resampler; the instrumental is the song minus the vocals, sample by sample.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from frametx.audio.resample import Resampler
+from frametx.errors import AudioError
+from frametx.overlap import prefetch
+from frametx.spectrum import SAMPLE_RATE, StreamingISTFT, StreamingSTFT, count_frames
+from frametx.stream import FrameBuffer, Watch
+from frametx.windows import WindowOptions, mask_source
+
+if TYPE_CHECKING:
+    from frametx.journal import Journal
+    from frametx.masker import Masker
+
+Samples = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+"""Float32 samples `[c n]`."""
+
+Progress = Callable[[str, float], None]
+"""Called with the stage, `survey` or `separate`, and how much of it is done, 0..1."""
+
+
+class Song(Protocol):
+    """Something that can be read from its beginning as often as needed."""
+
+    sample_rate: int
+    channels: int
+
+    def blocks(self) -> Iterator[Samples]:
+        """All samples in order, float32 `[channels, n]`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArraySong:
+    """Samples in memory as a song."""
+
+    samples: Samples
+    sample_rate: int
+
+    @property
+    def channels(self) -> int:
+        """1 or 2."""
+        return self.samples.shape[0]
+
+    def blocks(self) -> Iterator[Samples]:
+        """The samples in pieces, so that what follows works on small arrays."""
+        for start in range(0, self.samples.shape[1], 65536):
+            yield self.samples[:, start : start + 65536]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What the first pass over a song found.
+
+    Attributes:
+        n_samples: Samples per channel at the song's own rate.
+        n_model_samples: The same at the networks' rate.
+        peak_magnitude: The largest STFT magnitude, over both channels, all bins and all frames.
+    """
+
+    n_samples: int
+    n_model_samples: int
+    peak_magnitude: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stems:
+    """A stretch of a song and what it was separated into, each float32 `[c n]`; instrumental + vocals = mix."""
+
+    mix: Samples
+    vocals: Samples
+
+    @property
+    def instrumental(self) -> Samples:
+        """The mix without the vocals."""
+        return self.mix - self.vocals
+
+
+def survey_song(
+    song: Song, n_fft: int, *, original: bool = False, on_block: Callable[[int], None] | None = None
+) -> Survey:
+    """Read a song once, for its length and its largest magnitude.
+
+    Args:
+        song: The song.
+        n_fft: Window of the STFT in samples; the hop is half of it.
+        original: Leave out the frame that only exists because the song is extended to a multiple of the hop, as the
+            original program did.
+        on_block: Called with the number of samples read.
+    """
+    hop = n_fft // 2
+    resampler = Resampler(song.sample_rate, SAMPLE_RATE, song.channels)
+    stft = StreamingSTFT(n_fft, hop)
+    n_samples = n_model_samples = 0
+    largest = 0.0
+    for block in _with_last(song.blocks(), song.channels):
+        n_samples += block.samples.shape[1]
+        resampled = resampler.process(block.samples, last=block.last)
+        n_model_samples += resampled.shape[1]
+        frames = stft.push(torch.from_numpy(resampled))
+        if block.last:
+            rest = stft.finish()
+            if original and n_model_samples % hop:
+                rest = rest[..., :-1]
+            frames = torch.cat([frames, rest], dim=-1)
+        if frames.numel():
+            # the squared magnitude is cheaper than abs() and has its maximum at the same place
+            largest = max(largest, float(frames.real.square().addcmul_(frames.imag, frames.imag).amax()))
+        if on_block is not None:
+            on_block(block.samples.shape[1])
+    if n_samples == 0:
+        raise AudioError("the song holds no samples")
+    return Survey(n_samples=n_samples, n_model_samples=n_model_samples, peak_magnitude=largest**0.5)
+
+
+def separate_blocks(
+    song: Song,
+    survey: Survey,
+    maskers: list[Masker],
+    options: WindowOptions,
+    *,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+    journal: Journal | None = None,
+) -> Iterator[Stems]:
+    """Separate a song, stretch by stretch, in memory that does not grow with its length.
+
+    Args:
+        song: The song.
+        survey: What `survey_song` found.
+        maskers: The models, all with one `n_fft`.
+        options: Windows and ensemble.
+        progress: Told how much is done.
+        watch: Shown the masks of all models side by side, where there are several; not called for a silent song.
+        journal: Where masks are kept, and read back after an interruption.
+
+    Yields:
+        Stretches in order; together they are the whole song, to the sample.
+
+    Raises:
+        AudioError: The song changed between the two passes.
+        ModelLimitError: A model cannot take windows of the width asked for.
+    """
+    if survey.peak_magnitude == 0.0:
+        yield from (Stems(block, np.zeros_like(block)) for block in song.blocks())
+        return
+    waiting = _Waiting(song.channels)
+    back = Resampler(SAMPLE_RATE, song.sample_rate, song.channels)
+    n_left = survey.n_samples
+    for vocals in _vocals(song, survey, maskers, options, waiting, progress, watch, journal):
+        samples = back.process(vocals.samples, last=vocals.last)[:, :n_left]
+        if vocals.last and samples.shape[1] < n_left:  # the two resamplers may round the length down by a sample
+            samples = np.pad(samples, ((0, 0), (0, n_left - samples.shape[1])))
+        n_left -= samples.shape[1]
+        if samples.shape[1]:
+            yield Stems(waiting.take(samples.shape[1]), samples)
+
+
+def _vocals(
+    song: Song,
+    survey: Survey,
+    maskers: list[Masker],
+    options: WindowOptions,
+    waiting: _Waiting,
+    progress: Progress | None,
+    watch: Watch | None,
+    journal: Journal | None,
+) -> Iterator[_Block]:
+    """The estimated vocals at the networks' rate, `[c n]`, the song's own samples going to `waiting` on the way."""
+    network, device = maskers[0].network, maskers[0].device
+    hop = network.n_fft // 2
+    n_frames = count_frames(survey.n_model_samples, hop)
+    # the original program never saw the frame that stands for the extension to a multiple of the hop
+    n_seen = survey.n_model_samples // hop + 1 if options.grid else n_frames
+    n_done, n_planned = 0, 0
+
+    def on_chunk(n_owned: int) -> None:
+        nonlocal n_done
+        n_done += n_owned
+        if progress is not None:
+            progress("separate", min(1.0, n_done / n_planned))
+
+    source, n_planned = mask_source(
+        maskers,
+        options,
+        n_frames=n_frames,
+        peak_magnitude=survey.peak_magnitude,
+        on_chunk=on_chunk,
+        watch=watch,
+        journal=journal,
+    )
+    stft = StreamingSTFT(network.n_fft, hop, device)
+    istft = StreamingISTFT(network.n_fft, hop, device)
+    resampler = Resampler(song.sample_rate, SAMPLE_RATE, song.channels)
+    buffer = FrameBuffer(n_seen)
+    n_out = n_read = 0
+    for block in prefetch(_with_last(song.blocks(), song.channels)):
+        waiting.add(block.samples)
+        n_read += block.samples.shape[1]
+        if n_read > survey.n_samples or (block.last and n_read < survey.n_samples):
+            raise AudioError("the song changed while it was being read", "separate it again")
+        mix = _upload(resampler.process(block.samples, last=block.last), device)
+        buffer.append(stft.push(mix.expand(2, -1)))
+        if block.last:
+            buffer.append(stft.finish())
+        with torch.inference_mode():
+            mask = source.advance(buffer).to(device)
+        if mask.shape[-1] == 0:
+            continue
+        spectrum = buffer.take(n_out, n_out + mask.shape[-1])
+        samples = istft.push((1.0 - _with_nyquist(mask, original=options.original)) * spectrum)
+        if block.last:
+            samples = torch.cat([samples, istft.finish()], dim=-1)
+        n_out += mask.shape[-1]
+        buffer.drop_before(min(source.needs_from, n_out))
+        yield _Block(_as_channels(samples, song.channels).cpu().numpy(), last=block.last)
+
+
+def _upload(samples: Samples, device: torch.device) -> Tensor:
+    """Bring samples to the device; from pinned memory a GPU fetches them while it computes."""
+    tensor = torch.from_numpy(samples)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _with_nyquist(mask: Tensor, *, original: bool) -> Tensor:
+    """Add the highest bin, which no network sees: like its neighbour; the original program gave it to the vocals."""
+    top = torch.zeros_like(mask[:, :1]) if original else mask[:, -1:]
+    return torch.cat([mask, top], dim=1)
+
+
+def _as_channels(samples: Tensor, channels: int) -> Tensor:
+    """A mono song was shown to the network as two equal channels; its vocals are their mean."""
+    return samples if channels == 2 else samples.mean(dim=0, keepdim=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    samples: Samples
+    last: bool
+
+
+def _with_last(blocks: Iterator[Samples], channels: int) -> Iterator[_Block]:
+    """Mark the end by an empty last block."""
+    for samples in blocks:
+        yield _Block(samples, last=False)
+    yield _Block(np.zeros((channels, 0), dtype=np.float32), last=True)
+
+
+class _Waiting:
+    """The song's samples that wait for their vocals; as many as the widest window covers, not more."""
+
+    def __init__(self, channels: int) -> None:
+        self._blocks: deque[Samples] = deque()
+        self._empty: Samples = np.zeros((channels, 0), dtype=np.float32)
+
+    def add(self, samples: Samples) -> None:
+        self._blocks.append(samples)
+
+    def take(self, n_samples: int) -> Samples:
+        """The next `n_samples`, which must have been added."""
+        taken = [self._empty]
+        while n_samples:
+            block = self._blocks.popleft()
+            taken.append(block[:, :n_samples])
+            if block.shape[1] > n_samples:
+                self._blocks.appendleft(block[:, n_samples:])
+            n_samples -= taken[-1].shape[1]
+        return np.concatenate(taken, axis=1)

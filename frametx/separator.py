@@ -1,0 +1,354 @@
+"""Load models once, separate many songs: the public API and what the command line calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from frametx.audio.pcm import quantise
+from frametx.audio.reader import SongReader
+from frametx.audio.tags import Tags, read_tags
+from frametx.audio.writer import StemWriter, WrittenStem
+from frametx.device import dtype_name, pick_device, pick_dtype
+from frametx.errors import AudioError, UsageError
+from frametx.journal import Journal
+from frametx.masker import Masker
+from frametx.naming import Naming, check_collisions
+from frametx.outputs import OutputOptions, Stem, bit_depth_for, refuse_own_song
+from frametx.overlap import Background
+from frametx.provenance import TAG, Recipe, file_sha256, recipe_for
+from frametx.separate import ArraySong, Progress, Samples, Song, Stems, Survey, separate_blocks, survey_song
+from frametx.setup import Setup, prepare
+from frametx.songs import SongFile
+from frametx.spectrum import SAMPLE_RATE
+from frametx.stream import Watch
+from frametx.windows import WindowOptions, plans
+
+if TYPE_CHECKING:
+    from frametx.models.network import Network
+    from frametx.snapshots import Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One separated song.
+
+    Attributes:
+        source: The song.
+        stems: The files written.
+        seconds: Length of the song.
+        elapsed_seconds: Time taken.
+        notes: What a person should know: a downmix, clipped samples, a broken window.
+        song_sha256: The digest of the song's file.
+    """
+
+    source: Path
+    stems: Mapping[Stem, WrittenStem]
+    seconds: float
+    elapsed_seconds: float
+    notes: tuple[str, ...]
+    song_sha256: str
+
+
+class Separator:
+    """Separates songs with one model or an ensemble, loaded once.
+
+    Args:
+        models: Names of snapshots, presets or paths of checkpoints, separated by commas, or a list of them; or a
+            setup, which says everything else too.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, fp32, bf16 or fp16.
+        windows: Windows and ensemble; by default what suits the models.
+        offline: Never fetch a snapshot.
+        on_note: Told what happens meanwhile, such as a download.
+
+    Raises:
+        FrametxError: A model, device or option that there is not.
+
+    Example:
+        >>> separator = frametx.Separator("mini")
+        >>> separator.separate_file("song.flac", "separated")
+    """
+
+    def __init__(
+        self,
+        models: str | Path | Sequence[str | Path] | Setup = "",
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        windows: WindowOptions | None = None,
+        offline: bool = False,
+        on_note: Callable[[str], None] | None = None,
+    ) -> None:
+        if not isinstance(models, Setup):
+            models = prepare(
+                models, device=device, precision=precision, windows=windows, offline=offline, on_note=on_note
+            )
+        self.setup = models
+        self.models, self.windows = models.models, models.windows
+        self.device = pick_device(models.device)
+        self.dtype = pick_dtype(models.precision, self.device)
+        self.maskers = [self._masker(model) for model in self.models]
+        sizes = {masker.network.n_fft for masker in self.maskers}
+        if len(sizes) > 1:
+            raise UsageError(
+                f"these models use different STFT sizes ({', '.join(map(str, sorted(sizes)))})", "run them one by one"
+            )
+        self.n_fft = sizes.pop()
+        for masker in self.maskers:  # windows that no song could be cut into are refused before any song is read
+            plans(masker.name, masker.network, self.windows, 1)
+
+    @property
+    def precision(self) -> str:
+        """The number format in use: fp32, bf16 or fp16."""
+        return dtype_name(self.dtype)
+
+    def separate_file(
+        self,
+        path: str | Path,
+        output: str | Path | Mapping[Stem, Path] = "separated",
+        options: OutputOptions | None = None,
+        *,
+        start_seconds: float = 0.0,
+        end_seconds: float | None = None,
+        progress: Progress | None = None,
+        recipe: Recipe | None = None,
+        watch: Watch | None = None,
+        resumable: bool = True,
+    ) -> Result:
+        """Separate one file into stems.
+
+        Args:
+            path: The song.
+            output: A folder, made if missing, for `<track>_Instrumental.<ext>` and `<track>_Vocals.<ext>`; or the
+                path of each stem.
+            options: How stems are written.
+            start_seconds: Where to begin; the section is treated as a song of its own.
+            end_seconds: Where to end; None: at the end.
+            progress: Told the stage (`survey`, `separate`) and how much of it is done, 0..1.
+            recipe: What these options stand for, if it is known already.
+            watch: Shown the masks of all models side by side, where there are several; it doesn't see what an
+                interrupted run has computed already.
+            resumable: Keep the masks of a long song on disk, hidden beside the stems, until it is done; and go on
+                where an interrupted run with the same parameters stopped.
+
+        Raises:
+            AudioError: The song cannot be read, or a stem cannot be written. No stem is left behind.
+        """
+        options = options or OutputOptions()
+        path = Path(path)
+        started = time.perf_counter()
+        recipe = recipe or self.recipe(options, start_seconds=start_seconds, end_seconds=end_seconds)
+        with ExitStack() as stack:
+            song = stack.enter_context(SongReader(path, start_seconds=start_seconds, end_seconds=end_seconds))
+            targets = _targets(path, output, options)
+            writers = _open_writers(stack, targets, song, options)
+            n_samples = 0
+            with Background() as encoder, Background() as hasher:
+                digest = hasher.call(file_sha256, path)
+                journal = self._journal(targets, recipe, digest) if resumable else None
+                for stems in self._stems(song, progress, song.n_samples, watch, journal):
+                    encoder.call(_write, writers, stems)
+                    n_samples += stems.mix.shape[1]
+            sha256 = digest.result()
+            tags = read_tags(path) if options.tags else Tags()
+            written = {}
+            for stem, writer in writers.items():
+                title = stem.label if options.title_suffix else None
+                written[stem] = writer.finish(tags=tags.for_stem(title, {TAG: recipe.tag(sha256)}))
+        if journal is not None:
+            journal.remove()
+        notes = [*song.notes, *self.take_notes(), *_writing_notes(written, options)]
+        return Result(
+            source=path,
+            stems=written,
+            seconds=n_samples / song.sample_rate,
+            elapsed_seconds=time.perf_counter() - started,
+            notes=tuple(notes),
+            song_sha256=sha256,
+        )
+
+    def recipe(self, options: OutputOptions, *, start_seconds: float = 0.0, end_seconds: float | None = None) -> Recipe:
+        """Everything besides the song that decides what the stems hold."""
+        return recipe_for(
+            self.models,
+            self.windows,
+            self.setup.precision,
+            options,
+            start_seconds=start_seconds,
+            end_seconds=end_seconds,
+        )
+
+    def separate_array(
+        self, mix: Samples, sample_rate: int = SAMPLE_RATE, *, progress: Progress | None = None
+    ) -> dict[Stem, Samples]:
+        """Separate samples in memory.
+
+        Args:
+            mix: Float samples `[c n]` with one or two channels, or `[n]`; full scale is 1.
+            sample_rate: Samples per second.
+            progress: Told the stage and how much of it is done, 0..1.
+
+        Returns:
+            The stems, float32, in the shape of `mix`; instrumental + vocals = mix.
+
+        Raises:
+            AudioError: No samples, more than two channels, or values that are not finite.
+        """
+        samples = np.atleast_2d(np.asarray(mix, dtype=np.float32))
+        if samples.ndim != 2 or samples.shape[0] > 2 or samples.shape[1] == 0:
+            raise AudioError(
+                f"an array of shape {np.shape(mix)} is no song", "give [channels, samples] with 1 or 2 channels"
+            )
+        if not np.isfinite(samples).all():
+            raise AudioError("the array holds values that are not finite")
+        stretches = list(self._stems(ArraySong(samples=samples, sample_rate=sample_rate), progress, samples.shape[1]))
+        vocals = np.concatenate([stems.vocals for stems in stretches], axis=1).reshape(np.shape(mix))
+        instrumental = np.concatenate([stems.instrumental for stems in stretches], axis=1).reshape(np.shape(mix))
+        return {Stem.INSTRUMENTAL: instrumental, Stem.VOCALS: vocals}
+
+    def take_notes(self) -> list[str]:
+        """What the models had to say since the last call, each once."""
+        notes = [note for masker in self.maskers for note in masker.notes]
+        for masker in self.maskers:
+            masker.notes.clear()
+        return notes
+
+    def survey(self, song: Song, on_block: Callable[[int], None] | None = None) -> Survey:
+        """The first pass over a song, as these models need it; see `survey_song`."""
+        return survey_song(song, self.n_fft, original=self.windows.grid, on_block=on_block)
+
+    def separate_blocks(
+        self,
+        song: Song,
+        survey: Survey,
+        *,
+        progress: Progress | None = None,
+        watch: Watch | None = None,
+        journal: Journal | None = None,
+    ) -> Iterator[Stems]:
+        """The second pass, stretch by stretch; see `frametx.separate.separate_blocks`."""
+        return separate_blocks(
+            song, survey, self.maskers, self.windows, progress=progress, watch=watch, journal=journal
+        )
+
+    @property
+    def networks(self) -> list[Network]:
+        """The networks, in the order of the models."""
+        return [masker.network for masker in self.maskers]
+
+    def _stems(
+        self,
+        song: Any,
+        progress: Progress | None,
+        n_samples: int | None,
+        watch: Watch | None = None,
+        journal: Journal | None = None,
+    ) -> Iterator[Stems]:
+        n_read = 0
+
+        def on_block(n_new: int) -> None:
+            nonlocal n_read
+            n_read += n_new
+            if progress is not None and n_samples:
+                progress("survey", min(1.0, n_read / n_samples))
+
+        survey = self.survey(song, on_block)
+        if progress is not None:
+            progress("separate", 0.0)
+        return self.separate_blocks(song, survey, progress=progress, watch=watch, journal=journal)
+
+    def _journal(self, targets: Mapping[Stem, Path], recipe: Recipe, digest: Future[str]) -> Journal:
+        """Masks depend on the song's content, the recipe, and a little on what computes them and how many at once."""
+
+        def key() -> str:
+            return f"{digest.result()} {recipe.masks_key} {self.device.type} {self.windows.batch_size}"
+
+        return Journal(next(iter(targets.values())), key)
+
+    def _masker(self, model: Model) -> Masker:
+        def load() -> Network:
+            return model.load()
+
+        network = load().to(self.device)
+        exact = None if self.dtype == torch.float32 else load
+        return Masker(name=model.name, network=network.cast(self.dtype), device=self.device, exact=exact)
+
+
+def separate_song(
+    path: str | Path,
+    output: str | Path = "separated",
+    *,
+    models: str | Path | Sequence[str | Path] = "",
+    **options: Any,
+) -> Result:
+    """Separate one song; loads the models for it alone. See `Separator` for the options, and to separate many."""
+    return Separator(models, **options).separate_file(path, output)
+
+
+def _open_writers(
+    stack: ExitStack, targets: Mapping[Stem, Path], song: SongReader, options: OutputOptions
+) -> dict[Stem, StemWriter]:
+    return {
+        stem: stack.enter_context(
+            StemWriter(
+                target,
+                format=options.format,
+                sample_rate=song.sample_rate,
+                channels=song.channels,
+                bit_depth=bit_depth_for(options, song.info),
+                overwrite=options.overwrite,
+                n_samples=song.n_samples,
+            )
+        )
+        for stem, target in targets.items()
+    }
+
+
+def _write(writers: Mapping[Stem, StemWriter], stems: Stems) -> None:
+    """Write a stretch; as integers the stems sum to the song exactly, where nothing clips."""
+    bits = next(iter(writers.values())).bits
+    blocks: dict[Stem, np.ndarray[Any, Any]]
+    if bits is None:
+        blocks = {Stem.INSTRUMENTAL: stems.instrumental, Stem.VOCALS: stems.vocals}
+    else:
+        vocals = quantise(stems.vocals, bits)
+        blocks = {Stem.INSTRUMENTAL: quantise(stems.mix, bits) - vocals, Stem.VOCALS: vocals}
+    for stem, writer in writers.items():
+        writer.write(blocks[stem])
+
+
+def _targets(song: Path, output: str | Path | Mapping[Stem, Path], options: OutputOptions) -> Mapping[Stem, Path]:
+    """Where the stems go; their folders are made."""
+    if not isinstance(output, Mapping):
+        output = Naming().targets(SongFile(path=song), Path(output), options.stems, options.format)
+    check_collisions([(song, output)])
+    refuse_own_song(song, output.values())
+    for folder in {target.parent for target in output.values()}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AudioError(
+                f"the output folder {folder} cannot be made: {error.strerror}", "choose another with -o"
+            ) from error
+    return output
+
+
+def _writing_notes(written: Mapping[Stem, WrittenStem], options: OutputOptions) -> list[str]:
+    notes = []
+    for stem, done in written.items():
+        if done.n_clipped:
+            notes.append(
+                f"{stem.value}: {done.n_clipped} samples exceeded full scale (peak {done.peak:.3f}) and were clipped "
+                f"in {options.format}; --format wav --bit-depth float keeps them"
+            )
+        notes += [f"{stem.value}: {note}" for note in done.notes]
+    return notes

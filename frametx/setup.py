@@ -1,0 +1,67 @@
+"""What a separator is made of, found out before anything is loaded; small enough to send to other processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from frametx.device import dtype_name, pick_device, pick_dtype
+from frametx.ensemble import Rule, check_weights
+from frametx.selftest import agrees_with_cpu
+from frametx.snapshots import Model, resolve_models
+from frametx.windows import WindowOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """Models that are on this machine, and how they run.
+
+    Attributes:
+        models: The checkpoints.
+        windows: Windows and ensemble, with what a preset says put in.
+        device: cpu, mps or cuda:N; never auto.
+        precision: fp32, bf16 or fp16; never auto.
+    """
+
+    models: tuple[Model, ...]
+    windows: WindowOptions
+    device: str
+    precision: str
+
+
+def prepare(
+    models: str | Path | Sequence[str | Path] = "",
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    windows: WindowOptions | None = None,
+    offline: bool = False,
+    on_note: Callable[[str], None] | None = None,
+    on_bytes: Callable[[int, int | None], None] | None = None,
+) -> Setup:
+    """Find the models, fetching what is not here, and decide on a device and a precision.
+
+    Raises:
+        FrametxError: A model, device or option that there is not.
+    """
+    place = _pick_working_device(device)
+    dtype = pick_dtype(precision, place)
+    found, windows = resolve_models(
+        models, windows or WindowOptions(), offline=offline, on_note=on_note, on_bytes=on_bytes
+    )
+    check_weights(windows.weights, len(found), windows.rule or Rule.MIN)
+    return Setup(models=tuple(found), windows=windows, device=str(place), precision=dtype_name(dtype))
+
+
+def _pick_working_device(name: str) -> torch.device:
+    """The device asked for; `auto` never takes one that computes something else than the CPU does."""
+    device = pick_device(name)
+    if name == "auto" and device.type == "mps" and not agrees_with_cpu(device):
+        return torch.device("cpu")
+    return device

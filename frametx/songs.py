@@ -1,0 +1,200 @@
+"""Which files are songs: what a person named, what lies in folders, what a list names."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from frametx.errors import AudioError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+SUFFIXES = frozenset(
+    (
+        *(".aac", ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mp3", ".oga", ".ogg"),
+        *(".opus", ".w64", ".wav", ".wma", ".mkv", ".mov", ".mp4", ".webm"),
+    )
+)
+"""What is taken for a song in a folder; a file named by itself may be called anything."""
+
+_WINDOWS_HIDDEN = 0x2  # FILE_ATTRIBUTE_HIDDEN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SongFile:
+    """A song and where it stands.
+
+    Attributes:
+        path: The file, as it was named.
+        folder: The folders between the named folder and the song; its stems go into the same below the output.
+    """
+
+    path: Path
+    folder: PurePath = field(default_factory=PurePath)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """Something in a folder that could have been a song and was passed over."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What inputs stand for, in an order that depends on names alone."""
+
+    songs: tuple[SongFile, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+
+def find_songs(
+    inputs: Iterable[Path],
+    *,
+    recursive: bool = False,
+    leave_out: Path | None = None,
+    is_stem: Callable[[Path], bool] = lambda _: False,
+) -> Listing:
+    """List the songs that inputs stand for: files as named, folders as the songs in them, sorted by name.
+
+    Files that a person names are taken as they are, even if they don't exist: what is wrong with them is said when
+    they are separated. In folders only names with an audio suffix count; hidden and unreadable ones are passed over.
+    A folder is entered once, however many links lead to it, and a file is listed once.
+
+    Args:
+        inputs: Files and folders.
+        recursive: Enter folders in folders.
+        leave_out: A folder that is never entered from another: the output.
+        is_stem: Whether a file is the result of an earlier run and no song.
+
+    Raises:
+        AudioError: Not one song is there.
+    """
+    walk = _Walk(recursive=recursive, leave_out=_identity(leave_out), is_stem=is_stem)
+    songs: dict[Path, SongFile] = {}
+    inputs = list(inputs)
+    for path in inputs:
+        found = walk.folder(path, PurePath()) if path.is_dir() else iter([SongFile(path=path)])
+        for song in found:
+            songs.setdefault(Path(os.path.abspath(song.path)), song)  # noqa: PTH100  (Path.resolve() would follow links)
+    if not songs:
+        raise _nothing_found(inputs, walk.skipped, recursive=recursive)
+    return Listing(songs=tuple(songs.values()), skipped=tuple(walk.skipped))
+
+
+def read_list(text: str, folder: Path) -> list[Path]:
+    """The inputs that a list or playlist (M3U) names: one a line; empty lines and lines that begin with # don't count.
+
+    Args:
+        text: The list.
+        folder: What relative paths are relative to.
+
+    Raises:
+        UsageError: The list names nothing.
+    """
+    lines = [line.strip("\r\n") for line in text.removeprefix("\ufeff").splitlines()]
+    paths = [folder / line for line in lines if line.strip() and not line.startswith("#")]
+    if not paths:
+        raise UsageError("the list of songs is empty", "write one path a line")
+    return paths
+
+
+class _Walk:
+    """A walk through folders that remembers where it has been."""
+
+    def __init__(self, *, recursive: bool, leave_out: tuple[int, int] | None, is_stem: Callable[[Path], bool]) -> None:
+        self._recursive = recursive
+        self._leave_out = leave_out
+        self._is_stem = is_stem
+        self._entered: set[tuple[int, int] | None] = set()
+        self.skipped: list[Skipped] = []
+
+    def folder(self, path: Path, below: PurePath) -> Iterator[SongFile]:
+        """The songs of a folder, then those of its folders."""
+        identity = _identity(path)
+        if identity in self._entered:  # a link back, or a second link to a folder
+            return
+        self._entered.add(identity)
+        try:
+            entries = sorted(os.scandir(path), key=lambda entry: (entry.name.casefold(), entry.name))
+        except OSError as error:
+            self._skip(path, f"the folder cannot be read: {error.strerror}")
+            return
+        folders = []
+        for entry in entries:
+            if _is_folder(entry):
+                folders.append(entry)
+            elif self._is_song(entry):
+                yield SongFile(path=path / entry.name, folder=below)
+        for entry in folders if self._recursive else ():
+            inner = path / entry.name
+            if _is_hidden(entry):
+                self._skip(inner, "a hidden folder")
+            elif _identity(inner) != self._leave_out:
+                yield from self.folder(inner, below / entry.name)
+
+    def _is_song(self, entry: os.DirEntry[str]) -> bool:
+        path = Path(entry.path)
+        if path.suffix.lower() not in SUFFIXES or self._is_stem(path):
+            return False
+        reason = _why_not(entry)
+        if reason:
+            self._skip(path, reason)
+        return not reason
+
+    def _skip(self, path: Path, reason: str) -> None:
+        self.skipped.append(Skipped(path=path, reason=reason))
+
+
+def _why_not(entry: os.DirEntry[str]) -> str:
+    """Why an entry with an audio suffix is no song; empty when it is one."""
+    if _is_hidden(entry):
+        return "hidden"
+    try:
+        mode = entry.stat().st_mode
+    except OSError as error:
+        return "a link to nothing" if entry.is_symlink() else f"cannot be read: {error.strerror}"
+    if not stat.S_ISREG(mode):
+        return "no regular file"
+    return "" if os.access(entry.path, os.R_OK) else "may not be read"
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _is_hidden(entry: os.DirEntry[str]) -> bool:
+    if entry.name.startswith("."):
+        return True
+    if os.name != "nt":
+        return False
+    attributes: int = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0)
+    return bool(attributes & _WINDOWS_HIDDEN)
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """What stays the same whatever name a file is reached by; None when there is none."""
+    try:
+        status = None if path is None else path.stat()
+    except OSError:
+        return None
+    return None if status is None else (status.st_dev, status.st_ino)
+
+
+def _nothing_found(inputs: Sequence[Path], skipped: Sequence[Skipped], *, recursive: bool) -> AudioError:
+    what = f"the folder {inputs[0]} holds" if len(inputs) == 1 else f"the {len(inputs)} folders hold"
+    passed = f" ({len(skipped)} passed over; the first: {skipped[0].path}, {skipped[0].reason})" if skipped else ""
+    hint = (
+        "name files, or another folder"
+        if recursive
+        else "add --recursive to look into the folders in it, or name files"
+    )
+    return AudioError(f"{what} no songs{passed}", hint)

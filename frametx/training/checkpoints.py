@@ -1,0 +1,64 @@
+"""What a training leaves on disk so that it can go on, and what others can use.
+
+last.pt              everything needed to continue, replaced at every checkpoint
+model.safetensors    the averaged weights, as every command takes them
+best.safetensors     those of the best validation
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import save_file
+
+from frametx.errors import TrainingError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from frametx.models.network import Network
+
+LAST = "last.pt"
+MODEL = "model.safetensors"
+BEST = "best.safetensors"
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Replace the checkpoint; an interruption leaves the one before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{LAST}.part"
+    torch.save(state, part)
+    part.replace(folder / LAST)
+
+
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """Read the checkpoint; None when there is none yet.
+
+    Raises:
+        TrainingError: There is one that cannot be read.
+    """
+    path = folder / LAST
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise TrainingError(f"{path} cannot be read: {error}", "remove it to begin again") from error
+    if "network" not in state or "step" not in state:
+        raise TrainingError(f"{path} is no checkpoint of a training", "choose another output folder")
+    return state
+
+
+def export(network: Network, path: Path, precision: str) -> None:
+    """Write weights as safetensors, complete or not at all."""
+    dtype = torch.float16 if precision == "fp16" else torch.float32
+    state = {
+        name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    part = path.with_suffix(f".{os.getpid()}.part")
+    save_file(state, str(part), metadata={"architecture": network.architecture})
+    part.replace(path)

@@ -1,0 +1,341 @@
+"""What a training is: a TOML file, read into frozen dataclasses, with messages that name the key.
+
+    output = "runs/mine"                 where checkpoints, logs and the loss curve go
+
+    [network]
+    architecture = "mini"                any of the project's; sizes = { ... } overrides the defaults
+
+    [data]
+    instrumentals = ["music"]            folders, or { folder = "music", weight = 2.0, dry = false }
+    vocals = ["voices"]
+    pairs = ["stems"]                    <song>_vocals beside <song>_instrumental
+
+    [[stages]]                           one after the other; longer crops later
+    steps = 2000
+    frames = 128
+    batch = 6
+
+All other tables (mixing, augment, loss, optimiser, validation, checkpoints, pretraining, adversary) have defaults. Relative
+paths are relative to the file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from frametx.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A folder of recordings.
+
+    Attributes:
+        folder: The folder; files lie in it at any depth.
+        weight: How often it is drawn from, relative to its neighbours.
+        dry: Whether its voices were recorded without room, so that they get more reverb.
+    """
+
+    folder: Path
+    weight: float = 1.0
+    dry: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig:
+    """Which network: an architecture and sizes that replace its defaults."""
+
+    architecture: str = "mini"
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Where sound comes from; `cache` receives decoded copies (None: below the output)."""
+
+    instrumentals: tuple[Source, ...] = ()
+    vocals: tuple[Source, ...] = ()
+    pairs: tuple[Source, ...] = ()
+    cache: Path | None = None
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MixingConfig:
+    """How songs are made.
+
+    Attributes:
+        true_pairs: Share of mixtures whose stems belong together.
+        no_vocals: Share without vocals.
+        only_vocals: Share without instruments.
+        second_voice: Share of random mixtures with another voice below the first.
+        vocals_db: Mean level of vocals relative to the instrumental, dB.
+        vocals_db_spread: Standard deviation of that level, dB.
+        headroom_db: The peak of a crop lies up to so many dB below the peak its song is supposed to have.
+    """
+
+    true_pairs: float = 0.25
+    no_vocals: float = 0.1
+    only_vocals: float = 0.03
+    second_voice: float = 0.1
+    vocals_db: float = -4.0
+    vocals_db_spread: float = 4.0
+    headroom_db: float = 12.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentConfig:
+    """Augmentation: shares of the draws it is applied to, and how far it goes.
+
+    Attributes:
+        speed: Share played faster or slower (pitch and tempo together).
+        speed_semitones: How far.
+        swap: Share with channels swapped; half of all get their polarity turned as well.
+        width: Share with another stereo width.
+        spread: Share of the vocals that is panned, doubled or widened.
+        narrow: Share of the instrumentals that is brought near mono.
+        band_limit: Share without its highest frequencies.
+        effects: Whether equalisers, compression, distortion, chorus, delay, reverb and MP3 loss are used; they need the
+            extra `frametx[train]`.
+        equaliser_db: How far equalisers go.
+        codec: Share that goes through MP3.
+    """
+
+    speed: float = 0.5
+    speed_semitones: float = 4.0
+    swap: float = 0.5
+    width: float = 0.35
+    spread: float = 0.4
+    narrow: float = 0.15
+    band_limit: float = 0.05
+    effects: bool = False
+    equaliser_db: float = 4.0
+    codec: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """Weights of the loss terms; each is relative to the mixture, so that 1 is a fair weight.
+
+    Attributes:
+        complex: Absolute error of the masked complex spectrum.
+        energy: Logarithm of the error's energy, which is what SDR measures.
+        root: Absolute error of the square-rooted magnitudes of both stems.
+        magnitude: Absolute error of the instrumental's magnitude.
+        mel: The same in mel bands.
+        wave: Absolute error of the waveform.
+        mel_bands: Number of mel bands.
+    """
+
+    complex: float = 1.0
+    energy: float = 0.0
+    root: float = 1.0
+    magnitude: float = 0.0
+    mel: float = 0.0
+    wave: float = 0.0
+    mel_bands: int = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimiserConfig:
+    """AdamW and its schedule.
+
+    Attributes:
+        learning_rate: The highest.
+        final_share: Share of it left at the end.
+        warmup_steps: Steps to reach it.
+        decay: How it falls: cosine, polynomial or constant.
+        power: Power of the polynomial.
+        weight_decay: On matrices and kernels.
+        betas: AdamW's.
+        clip_norm: Largest norm of the gradient; 0: no limit.
+        accumulate: Batches whose gradients make one step.
+        ema: Decay of the averaged weights, which are what is validated and exported; 0: none.
+    """
+
+    learning_rate: float = 1e-3
+    final_share: float = 0.001
+    warmup_steps: int = 150
+    decay: Literal["cosine", "polynomial", "constant"] = "cosine"
+    power: float = 1.0
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip_norm: float = 1.0
+    accumulate: int = 1
+    ema: float = 0.999
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """So many steps with crops of so many frames (1024 samples each), so many in a batch (over all processes)."""
+
+    steps: int
+    frames: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationConfig:
+    """What is measured every so many steps (0: never), by the code of `frametx evaluate`."""
+
+    pairs: Path | None = None
+    every_steps: int = 200
+    window_seconds: float = 10.0
+    vocals_db: float | None = -5.0
+    windows_per_song: int = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PretrainingConfig:
+    """Denoising before the stages: the network sees noisy instrumentals and shall remove the noise.
+
+    Attributes:
+        steps: How long; 0: not at all. The first stage's crops and batches are used.
+        noise_db: Level of the noise relative to the instrumental, dB.
+        decoder_only: Leave the encoders (parameters named enc...) as they are meanwhile.
+    """
+
+    steps: int = 0
+    noise_db: float = -6.0
+    decoder_only: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdversaryConfig:
+    """A discriminator of magnitudes, trained along from `start_step` on; weight 0: none."""
+
+    weight: float = 0.0
+    start_step: int = 0
+    learning_rate: float = 2e-4
+    channels: int = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """A whole training."""
+
+    output: Path
+    stages: tuple[Stage, ...]
+    data: DataConfig
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    mixing: MixingConfig = field(default_factory=MixingConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    pretraining: PretrainingConfig = field(default_factory=PretrainingConfig)
+    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    export: Literal["fp32", "fp16"] = "fp32"
+    checkpoint_steps: int = 100
+    log_steps: int = 10
+    stop_after: int | None = None
+
+    @property
+    def total_steps(self) -> int:
+        """Steps over pre-training and all stages."""
+        return self.pretraining.steps + sum(stage.steps for stage in self.stages)
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """Read a training from a TOML file.
+
+    Raises:
+        TrainingError: It cannot be read, or says something that cannot be meant.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"the config {path} cannot be read: {error}") from error
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise TrainingError(f"{path} is no TOML: {error}") from error
+    config: TrainingConfig = _build(TrainingConfig, table, "", path)
+    _check(config, path)
+    return config
+
+
+def _build(cls: Any, table: Any, where: str, path: Path) -> Any:
+    """Make a dataclass from a table, naming keys that are unknown, missing or of the wrong type."""
+    if not isinstance(table, Mapping):
+        raise TrainingError(f"{path}: {where} should be a table, not {table!r}")
+    known = {f.name: f for f in fields(cls)}
+    hints = get_type_hints(cls)
+    prefix = f"{where}." if where else ""
+    for key in table:
+        if key not in known:
+            raise TrainingError(f"{path}: unknown key {prefix}{key}", f"known here: {', '.join(known)}")
+    for name, f in known.items():
+        if name not in table and f.default is MISSING and f.default_factory is MISSING:
+            raise TrainingError(f"{path}: {prefix}{name} is missing")
+    return cls(**{key: _value(hints[key], value, f"{prefix}{key}", path) for key, value in table.items()})
+
+
+def _value(hint: Any, value: Any, where: str, path: Path) -> Any:  # noqa: PLR0911  (one return a kind of type)
+    """Check a value against its type, and turn tables and paths into what they stand for."""
+    if is_dataclass(hint):
+        if hint is Source and isinstance(value, str):
+            value = {"folder": value}
+        return _build(hint, value, where, path)
+    if type(None) in get_args(hint):
+        return _value(get_args(hint)[0], value, where, path)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise TrainingError(f"{path}: {where} = {value!r} is none of {', '.join(map(str, get_args(hint)))}")
+        return value
+    if get_origin(hint) is tuple:
+        return _list(get_args(hint), value, where, path)
+    if hint is Path and isinstance(value, str):
+        return path.parent / Path(value).expanduser()
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    expected = Mapping if get_origin(hint) is Mapping else hint
+    if not isinstance(value, Mapping if expected is Mapping else expected) or (hint is int and isinstance(value, bool)):
+        names = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", Path: "a path"}
+        raise TrainingError(f"{path}: {where} = {value!r} should be {names.get(expected, 'a table')}")
+    return dict(value) if isinstance(value, Mapping) else value
+
+
+def _list(kinds: tuple[Any, ...], value: Any, where: str, path: Path) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise TrainingError(f"{path}: {where} = {value!r} should be a list")
+    if kinds[-1] is not Ellipsis and len(value) != len(kinds):
+        raise TrainingError(f"{path}: {where} should have {len(kinds)} values, it has {len(value)}")
+    return tuple(_value(kinds[0], item, f"{where}[{i}]", path) for i, item in enumerate(value))
+
+
+def _check(config: TrainingConfig, path: Path) -> None:
+    """Refuse values that are of the right type and still cannot be meant."""
+    if not config.stages:
+        raise TrainingError(f"{path}: there are no stages", "add a [[stages]] table with steps, frames and batch")
+    least = [
+        (f"stages[{i}].{name}", getattr(stage, name), 1)
+        for i, stage in enumerate(config.stages)
+        for name in ("steps", "frames", "batch")
+    ]
+    least += [("optimiser.accumulate", config.optimiser.accumulate, 1), ("data.workers", config.data.workers, 0)]
+    least += [("checkpoint_steps", config.checkpoint_steps, 1), ("log_steps", config.log_steps, 1)]
+    for name, value, smallest in least:
+        if value < smallest:
+            raise TrainingError(f"{path}: {name} = {value} should be at least {smallest}")
+    shares = [("mixing", name) for name in ("true_pairs", "no_vocals", "only_vocals", "second_voice")]
+    shares += [("augment", name) for name in ("speed", "swap", "width", "spread", "narrow", "band_limit", "codec")]
+    for table, name in shares:
+        value = getattr(getattr(config, table), name)
+        if not 0 <= value <= 1:
+            raise TrainingError(f"{path}: {table}.{name} = {value} is a share, from 0 to 1")
+    if config.optimiser.learning_rate <= 0:
+        raise TrainingError(f"{path}: optimiser.learning_rate = {config.optimiser.learning_rate} should be above 0")
+    if not 0 <= config.optimiser.ema < 1:
+        raise TrainingError(f"{path}: optimiser.ema = {config.optimiser.ema} should be from 0 to below 1")
+    data = config.data
+    if not data.pairs and not (data.instrumentals and data.vocals):
+        raise TrainingError(
+            f"{path}: there is nothing to mix", "name data.pairs, or data.instrumentals and data.vocals"
+        )

@@ -1,0 +1,318 @@
+"""The training itself, top to bottom: songs, spectra, mask, loss, step; and what happens every so often."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from frametx.errors import TrainingError, UsageError
+from frametx.models.checkpoint import load_network
+from frametx.models.detect import network_class
+from frametx.models.network import Feeding
+from frametx.training.adversary import Adversary
+from frametx.training.augment import Augmenter
+from frametx.training.checkpoints import BEST, MODEL, export, load_state, save_state
+from frametx.training.data import Mixer, Mixtures, Numbers, batches, open_recordings
+from frametx.training.log import Log
+from frametx.training.losses import SeparationLoss
+from frametx.training.optimiser import Average, optimiser_for, rate_at
+from frametx.training.plan import Phase, phases_of
+from frametx.training.spectra import Spectra, feed, samples_for, spectra_of
+from frametx.training.validation import validate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from frametx.models.network import Network
+    from frametx.training.config import TrainingConfig
+    from frametx.training.distributed import Process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a listener is told.
+
+    Attributes:
+        step: Steps done.
+        total_steps: Steps in all.
+        phase: Which stage it is.
+        figures: Loss and its terms, learning rate, speed; or what a validation found.
+        kind: step, validation or note.
+        text: A note.
+    """
+
+    step: int
+    total_steps: int
+    phase: str = ""
+    figures: dict[str, float]
+    kind: str = "step"
+    text: str = ""
+
+
+Listener = Callable[[Report], None]
+
+
+class Trainer:
+    """One training, from its config to its last step.
+
+    Args:
+        config: The training.
+        process: This process.
+        start_from: A checkpoint to begin with instead of random weights.
+        listener: Told how it goes; only in the process that leads.
+
+    Raises:
+        FrametxError: The config does not fit the network, the data or the machine.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        process: Process,
+        *,
+        start_from: Path | None = None,
+        listener: Listener | None = None,
+    ) -> None:
+        self.config = config
+        self.process = process
+        self._listener = listener
+        torch.manual_seed(config.seed)
+        self.network = build_network(config, start_from).to(process.device)
+        self.phases = phases_of(config)
+        for phase in self.phases:
+            self.network.check_width(phase.frames)
+            process.share_of(phase.batch)
+        self.average = Average(self.network, config.optimiser.ema)
+        self.optimiser = optimiser_for(self.network, config.optimiser)
+        self.loss = SeparationLoss(config.loss, self.network.n_fft).to(process.device)
+        self.adversary = Adversary(config.adversary, process.device) if config.adversary.weight else None
+        self.step = 0
+        self._stop = config.stop_after or config.total_steps
+        self.best = -float("inf")
+        self._mixer = self._make_mixer()
+        self._resume()
+        self._parallel = process.wrap(self.network)
+        self._log = Log(config.output, self.step) if process.leads else None
+
+    def run(self) -> Network:
+        """Train until the last step; returns the network with the averaged weights.
+
+        Raises:
+            TrainingError: The loss is not a number.
+        """
+        self._tell("note", text=f"step {self.step} of {self.config.total_steps}")
+        for phase in self.phases:
+            if self.step < min(phase.end, self._stop):
+                self._run_phase(phase)
+        self._checkpoint()
+        if self._log is not None:
+            self._log.picture()
+            self._log.close()
+        return self.average.network
+
+    def _run_phase(self, phase: Phase) -> None:
+        self._freeze_encoders(phase.denoise and self.config.pretraining.decoder_only)
+        songs = self._songs(phase)
+        started, logged = time.monotonic(), self.step
+        end = min(phase.end, self._stop)
+        while self.step < end:
+            figures = self._train_step(songs, phase)
+            self.step += 1
+            if self.step % self.config.log_steps == 0 or self.step == end:
+                now = time.monotonic()
+                figures["steps_per_second"] = (self.step - logged) / max(1e-9, now - started)
+                started, logged = now, self.step
+                self._tell("step", phase.name, figures)
+                if self._log is not None:
+                    self._log.step(self.step, figures)
+            if self.config.validation.every_steps and self.step % self.config.validation.every_steps == 0:
+                self._validate(phase)
+            if self.step % self.config.checkpoint_steps == 0:
+                self._checkpoint()
+
+    def _train_step(self, songs: Iterator[tuple[Tensor, Tensor]], phase: Phase) -> dict[str, float]:
+        """One step of the optimiser; returns what the log notes."""
+        options = self.config.optimiser
+        rate = rate_at(self.step, self.config.total_steps, options)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        for turn in range(options.accumulate):
+            last = turn == options.accumulate - 1
+            waiting = nullcontext() if last or self.process.count == 1 else self._parallel.no_sync()  # type: ignore[operator]
+            with waiting:
+                terms = self._terms(*next(songs), phase)
+                loss = torch.stack(list(terms.values())).sum()
+                (loss / options.accumulate).backward()  # type: ignore[no-untyped-call]
+            for name, term in (terms | {"loss": loss}).items():
+                sums[name] = sums.get(name, torch.zeros_like(term)) + term.detach() / options.accumulate
+        names = list(sums)
+        means = self.process.mean(torch.stack([sums[name] for name in names])).tolist()
+        figures = dict(zip(names, means, strict=True))
+        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), options.clip_norm or float("inf"))
+        broken = [name for name in names if not math.isfinite(figures[name])]
+        if broken or not torch.isfinite(norm):
+            raise TrainingError(
+                f"step {self.step + 1}: not a number any more: {', '.join(broken) or 'the gradient'}",
+                f"go on from the last checkpoint with a lower optimiser.learning_rate than {options.learning_rate:g}",
+            )
+        self.optimiser.step()
+        self.average.update(self.network, self.step)
+        return {"loss": figures.pop("loss")} | figures | {"learning_rate": rate, "gradient": float(norm)}
+
+    def _terms(self, stems: Tensor, headroom_db: Tensor, phase: Phase) -> dict[str, Tensor]:
+        """The loss terms of a batch."""
+        device = self.process.device
+        stems, headroom_db = stems.to(device, non_blocking=True), headroom_db.to(device, non_blocking=True)
+        with torch.no_grad():
+            if phase.denoise:
+                stems = torch.stack([stems[:, 0], self._noise(stems[:, 0], phase)], dim=1)
+            spectra = spectra_of(stems, headroom_db, self.network.n_fft)
+            features = feed(self.network, spectra, phase.frames)
+            spectra = spectra.last(phase.frames)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            logits = self._parallel(features)
+        mask = torch.sigmoid(logits.float())
+        terms: dict[str, Tensor] = self.loss(mask, spectra)
+        if self.adversary is not None and not phase.denoise and self.step >= self.config.adversary.start_step:
+            terms |= self._adversarial(mask, spectra)
+        return terms
+
+    def _adversarial(self, mask: Tensor, spectra: Spectra) -> dict[str, Tensor]:
+        assert self.adversary is not None
+        mix = spectra.mix.abs()
+        estimate = mask * mix
+        self.adversary.learn(mix, spectra.instrumental.abs(), estimate, self.process)
+        return {"adversary": self.adversary.term(mix, estimate)}
+
+    def _noise(self, like: Tensor, phase: Phase) -> Tensor:
+        """White noise at the configured level, the same for the same songs."""
+        seed = self.config.seed + phase.first_number + self.step * phase.batch + self.process.rank
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(like.shape, generator=generator).to(like.device)
+        level = like.square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-4
+        return noise * level * 10 ** (self.config.pretraining.noise_db / 20)
+
+    def _songs(self, phase: Phase) -> Iterator[tuple[Tensor, Tensor]]:
+        share = self.process.share_of(phase.batch)
+        done = (self.step - phase.start) * self.config.optimiser.accumulate * phase.batch
+        mixtures = Mixtures(self._mixer, samples_for(self.network, phase.frames), self.config.seed)
+        numbers = Numbers(phase.first_number + done, share, self.process.rank, self.process.count)
+        return batches(mixtures, numbers, self.config.data.workers)
+
+    def _make_mixer(self) -> Mixer:
+        """Open the recordings; the leading process decodes first, the others find its copies."""
+        if not self.process.leads:
+            self.process.wait()
+        augmenter = Augmenter(self.config.augment)
+        least = max(samples_for(self.network, phase.frames) for phase in self.phases)
+        recordings = open_recordings(self.config, least, lambda path: self._tell("note", text=f"decoding {path.name}"))
+        if self.process.leads:
+            self.process.wait()
+        return Mixer(recordings, self.config.mixing, augmenter)
+
+    def _freeze_encoders(self, frozen: bool) -> None:
+        for name, parameter in self.network.named_parameters():
+            if name.startswith(("enc", "positional")):
+                parameter.requires_grad_(not frozen)
+
+    def _validate(self, phase: Phase) -> None:
+        if self.config.validation.pairs is None or self._log is None:
+            return
+        figures = validate(self.average.network, self.config.validation, self.process.device)
+        self._log.validation(self.step, figures)
+        self._tell("validation", phase.name, figures)
+        if figures["gain"] > self.best:
+            self.best = figures["gain"]
+            export(self.average.network, self.config.output / BEST, self.config.export)
+
+    def _checkpoint(self) -> None:
+        if self._log is not None:
+            state = {
+                "step": self.step,
+                "best": self.best,
+                "network": self.network.state_dict(),
+                "average": self.average.network.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+            }
+            if self.adversary is not None:
+                state["adversary"] = self.adversary.state_dict()
+            save_state(self.config.output, state)
+            export(self.average.network, self.config.output / MODEL, self.config.export)
+            self._log.picture()
+        self.process.wait()
+
+    def _resume(self) -> None:
+        state = load_state(self.config.output)
+        if state is None:
+            return
+        try:
+            self.network.load_state_dict(state["network"])
+            self.average.network.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+        except (RuntimeError, ValueError) as error:
+            raise TrainingError(
+                f"{self.config.output} holds a training of another network: {str(error).splitlines()[0]}",
+                "choose another output folder, or the sizes that training had",
+            ) from error
+        if self.adversary is not None and "adversary" in state:
+            self.adversary.load_state_dict(state["adversary"])
+        self.step, self.best = int(state["step"]), float(state["best"])
+
+    def _tell(self, kind: str, phase: str = "", figures: dict[str, float] | None = None, text: str = "") -> None:
+        if self._listener is not None and self.process.leads:
+            total = self.config.total_steps
+            self._listener(
+                Report(
+                    step=getattr(self, "step", 0),
+                    total_steps=total,
+                    phase=phase,
+                    figures=figures or {},
+                    kind=kind,
+                    text=text,
+                )
+            )
+
+
+def build_network(config: TrainingConfig, start_from: Path | None) -> Network:
+    """Make the config's network, or take a checkpoint's.
+
+    Raises:
+        TrainingError: The sizes do not fit the architecture.
+        CheckpointError: The checkpoint cannot be read, or there is no such architecture.
+    """
+    if start_from is not None:
+        network = load_network(start_from).requires_grad_(requires_grad=True)
+        for parameter in network.parameters():  # mapped from the file, which must not change
+            parameter.data = parameter.data.clone()
+    else:
+        cls = network_class(config.network.architecture)
+        try:
+            network = cls(**config.network.sizes)
+        except (TypeError, ValueError) as error:
+            raise TrainingError(f"network.sizes do not fit {config.network.architecture}: {error}") from error
+    wanted = {Feeding.MAGNITUDE: 2, Feeding.MAGNITUDE_AND_PHASE: 4, Feeding.HISTORY: 10}[network.feeding]
+    if (network.in_channels, network.out_channels) != (wanted, 2):
+        raise UsageError(f"{network.architecture} is trained with {wanted} channels in and 2 out")
+    return network.train()
+
+
+def train(
+    config: TrainingConfig, process: Process, *, start_from: Path | None = None, listener: Listener | None = None
+) -> dict[str, Any]:
+    """Run a training to its end, or go on with one that was interrupted.
+
+    Returns:
+        `{"step": steps done, "model": path of the weights}`.
+    """
+    trainer = Trainer(config, process, start_from=start_from, listener=listener)
+    trainer.run()
+    return {"step": trainer.step, "model": config.output / MODEL}

@@ -1,0 +1,60 @@
+"""Validation during training, by the code of `frametx evaluate`."""
+
+from __future__ import annotations
+
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from frametx.evaluate import Windows, evaluate_pairs, summarise
+from frametx.masker import Masker
+from frametx.pairs import find_pairs
+from frametx.separate import ArraySong, separate_blocks, survey_song
+from frametx.spectrum import SAMPLE_RATE
+from frametx.windows import WindowOptions
+
+if TYPE_CHECKING:
+    import torch
+
+    from frametx.models.network import Network
+    from frametx.separate import Samples
+    from frametx.training.config import ValidationConfig
+
+NAME = "network"
+
+
+def validate(network: Network, config: ValidationConfig, device: torch.device) -> dict[str, float]:
+    """Measure a network on the validation songs.
+
+    Returns:
+        SDR and gain over the mixture of both stems, means over the songs, dB; `gain` is the mean of both gains.
+
+    Raises:
+        AudioError: The songs cannot be found or read.
+    """
+    assert config.pairs is not None
+    windows = Windows(seconds=config.window_seconds, vocals_db=config.vocals_db, most=config.windows_per_song)
+
+    def separate(mix: Samples) -> tuple[Samples, Samples]:
+        return separate_with(network, mix, device)
+
+    mean = summarise(list(evaluate_pairs(find_pairs(config.pairs), {NAME: separate}, windows)))[NAME]["mean"]
+    figures = {
+        f"{stem}_{name}": mean[stem][name]
+        for stem in ("instrumental", "vocals")
+        for name in ("sdr", "gain")
+        if mean[stem][name] is not None
+    }
+    gains = [value for name, value in figures.items() if name.endswith("gain")]
+    return figures | {"gain": fmean(gains) if gains else 0.0}
+
+
+def separate_with(network: Network, mix: Samples, device: torch.device) -> tuple[Samples, Samples]:
+    """Separate samples `[2 n]` at 44.1 kHz with a network that is in memory."""
+    masker = Masker(name=NAME, network=network, device=device)
+    song: Any = ArraySong(samples=mix, sample_rate=SAMPLE_RATE)  # frozen, and so no Song to a type checker
+    survey = survey_song(song, network.n_fft)
+    stretches = list(separate_blocks(song, survey, [masker], WindowOptions()))
+    vocals = np.concatenate([stems.vocals for stems in stretches], axis=1)
+    return mix - vocals, vocals

@@ -1,0 +1,96 @@
+"""The user's own models.toml: entries written into it, everything else in it left as it is."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from frametx.errors import ManifestError
+from frametx.manifest import user_manifest_path
+from frametx.manifest_fields import check_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def write_snapshot(name: str, entry: Mapping[str, Any], path: Path | None = None) -> Path:
+    """Add a snapshot to the user's manifest, or change the keys given.
+
+    Args:
+        name: What it is to be called.
+        entry: Its keys, as in models.toml.
+        path: Another file; None for the user's own.
+
+    Returns:
+        The file.
+
+    Raises:
+        ManifestError: The entry is wrong, or the file cannot be read or written.
+    """
+    path = user_manifest_path() if path is None else path
+    check_snapshot(name, dict(entry), path=path)
+    document = _read(path)
+    snapshots = document.setdefault("snapshots", tomlkit.table(is_super_table=True))
+    if name not in snapshots:
+        snapshots[name] = tomlkit.table()
+    snapshots[name].update(_plain(entry))
+    _write(path, document)
+    return path
+
+
+def remove_snapshot(name: str, path: Path | None = None) -> bool:
+    """Take a snapshot out of the user's manifest; tell whether it was there.
+
+    Raises:
+        ManifestError: The file cannot be read or written.
+    """
+    path = user_manifest_path() if path is None else path
+    if not path.exists():
+        return False
+    document = _read(path)
+    if name not in document.get("snapshots", {}):
+        return False
+    del document["snapshots"][name]
+    _write(path, document)
+    return True
+
+
+def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring values into a form that TOML has: constructor values stand on one line."""
+    values = dict(entry)
+    if "sizes" in values:
+        sizes = tomlkit.inline_table()
+        sizes.update(values["sizes"])
+        values["sizes"] = sizes
+    return values
+
+
+def _read(path: Path) -> tomlkit.TOMLDocument:
+    try:
+        return tomlkit.parse(path.read_text("utf-8"))
+    except FileNotFoundError:
+        document = tomlkit.document()
+        document.add(tomlkit.comment("Own snapshots of frametx, laid over the models.toml that comes with it."))
+        return document
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"cannot read the manifest {path}: {error}") from error
+    except TOMLKitError as error:
+        raise ManifestError(f"{path} is not TOML: {error}", "correct it, or move it away") from error
+
+
+def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
+    """Write beside the file and rename, so that a crash leaves the old one."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(tomlkit.dumps(document), "utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise ManifestError(
+            f"cannot write the manifest {path}: {error.strerror or error}", "name another file with FRAMETX_MODELS"
+        ) from error

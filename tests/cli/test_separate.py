@@ -1,0 +1,221 @@
+"""`frametx separate`, as its users see it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+
+def stems_of(folder):
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def test_a_song_becomes_two_flac_stems_in_separated(frametx, song, tiny_checkpoint, tmp_path):
+    """The plain command writes <track>_Instrumental.flac and <track>_Vocals.flac that sum to the song exactly."""
+    outcome = frametx("separate", song, "-m", tiny_checkpoint)
+    assert outcome.code == 0, outcome.err
+    assert stems_of(tmp_path / "separated") == ["song_Instrumental.flac", "song_Vocals.flac"]
+    mix, instrumental, vocals = (
+        soundfile.read(path, dtype="int16")[0].astype(int)
+        for path in (song, *(tmp_path / "separated" / f"song_{stem}.flac" for stem in ("Instrumental", "Vocals")))
+    )
+    np.testing.assert_array_equal(instrumental + vocals, mix)
+    assert "x real time" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("subtype", "options", "expected", "step"),
+    [
+        ("PCM_24", ["-f", "flac"], "PCM_24", 2**-23),
+        ("PCM_16", ["-f", "wav", "--bit-depth", "24"], "PCM_24", 2**-23),
+        ("FLOAT", ["-f", "wav"], "FLOAT", 2e-7),
+        ("PCM_16", ["-f", "wav", "--bit-depth", "float"], "FLOAT", 2e-7),
+        ("FLOAT", ["-f", "flac", "--bit-depth", "16"], "PCM_16", 2**-15),
+    ],
+)
+def test_stems_keep_the_bit_depth_and_sum_to_the_song(
+    frametx, make_song, tiny_checkpoint, tmp_path, subtype, options, expected, step
+):
+    """The depth is the song's own or the one asked for; the sum is off by one step of the least bit at most."""
+    song = make_song(tmp_path / "in.wav", seconds=0.3, subtype=subtype)
+    assert frametx("separate", song, "-m", tiny_checkpoint, "-o", "out", *options).code == 0
+    stems = sorted((tmp_path / "out").glob("[!.]*"))
+    assert {soundfile.info(stem).subtype for stem in stems} == {expected}
+    total = sum(soundfile.read(stem, dtype="float64")[0] for stem in stems)
+    np.testing.assert_allclose(total, soundfile.read(song, dtype="float64")[0], atol=step)
+
+
+@pytest.mark.parametrize(
+    ("stems", "names"), [("instrumental", ["song_Instrumental.flac"]), ("vocals", ["song_Vocals.flac"])]
+)
+def test_one_stem_can_be_chosen(frametx, song, tiny_checkpoint, tmp_path, stems, names):
+    """--stems writes only what was asked for."""
+    assert frametx("separate", song, "-m", tiny_checkpoint, "--stems", stems).code == 0
+    assert stems_of(tmp_path / "separated") == names
+
+
+@pytest.mark.parametrize(
+    "name", ["ビデオ 🎵.flac", 'it\'s "quoted".flac', "-dash.flac", "a.b.c.flac", "n" * 200 + ".flac"]
+)
+def test_odd_names_are_names(frametx, make_song, tiny_checkpoint, tmp_path, name):
+    """Unicode, quotes, a leading dash, dots and long names come through."""
+    make_song(tmp_path / name, seconds=0.1)
+    assert frametx("separate", "-m", tiny_checkpoint, "--", name).code == 0
+    stem = name.removesuffix(".flac")
+    assert stems_of(tmp_path / "separated") == sorted([f"{stem}_Instrumental.flac", f"{stem}_Vocals.flac"])
+
+
+@pytest.mark.parametrize("sample_rate", [8_000, 44_100, 96_000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_stems_have_the_songs_rate_length_and_channels(
+    frametx, make_song, tiny_checkpoint, tmp_path, sample_rate, channels
+):
+    """Mono stays mono, surround becomes stereo (and is said), the rate and the length stay."""
+    song = make_song(tmp_path / "in.wav", seconds=0.1234, sample_rate=sample_rate, channels=channels)
+    outcome = frametx("separate", song, "-m", tiny_checkpoint)
+    assert outcome.code == 0
+    info = soundfile.info(tmp_path / "separated" / "in_Vocals.flac")
+    assert (info.samplerate, info.frames) == (sample_rate, soundfile.info(song).frames)
+    assert info.channels == min(channels, 2)
+    assert ("note:" in outcome.err) == (channels > 2)
+
+
+def test_a_section_can_be_separated(frametx, make_song, tiny_checkpoint, tmp_path):
+    """--start and --end take seconds or minutes and cut to the sample."""
+    song = make_song(tmp_path / "in.wav", seconds=2)
+    assert frametx("separate", song, "-m", tiny_checkpoint, "--start", "0:00.5", "--end", "1.25").code == 0
+    assert soundfile.info(tmp_path / "separated" / "in_Vocals.flac").frames == round(0.75 * 44_100)
+
+
+def test_a_one_sample_song_and_silence_pass(frametx, tiny_checkpoint, tmp_path):
+    """The shortest song has stems of one sample; silence stays silence."""
+    soundfile.write(tmp_path / "one.wav", np.full((1, 2), 0.5), 44_100)
+    soundfile.write(tmp_path / "silence.wav", np.zeros((10_000, 2)), 44_100)
+    assert frametx("separate", "one.wav", "silence.wav", "-m", tiny_checkpoint).code == 0
+    assert soundfile.info(tmp_path / "separated" / "one_Vocals.flac").frames == 1
+    for stem in ("Vocals", "Instrumental"):
+        assert not soundfile.read(tmp_path / "separated" / f"silence_{stem}.flac")[0].any()
+
+
+class TestBadInput:
+    """One clear line with a hint, exit 1, and nothing left behind."""
+
+    @pytest.fixture(autouse=True)
+    def inputs(self, tmp_path):
+        """Every kind of file that is no song."""
+        (tmp_path / "empty.flac").touch()
+        (tmp_path / "text.wav").write_text("la la la\n" * 100)
+        (tmp_path / "folder").mkdir()
+        nan = np.zeros((1000, 2), dtype=np.float32)
+        nan[500, 1] = np.nan
+        soundfile.write(tmp_path / "nan.wav", nan, 44_100, subtype="FLOAT")
+        soundfile.write(tmp_path / "none.wav", np.zeros((0, 2)), 44_100)
+        soundfile.write(tmp_path / "whole.flac", np.random.default_rng(0).uniform(-0.1, 0.1, (200_000, 2)), 44_100)
+        whole = (tmp_path / "whole.flac").read_bytes()
+        (tmp_path / "truncated.flac").write_bytes(whole[: len(whole) // 2])
+        (tmp_path / "whole.flac").unlink()
+
+    @pytest.mark.parametrize(
+        ("name", "message"),
+        [
+            ("missing.flac", "does not exist"),
+            ("empty.flac", "is empty"),
+            ("text.wav", "not audio"),
+            ("folder", "holds no songs"),
+            ("nan.wav", "NaN"),
+            ("none.wav", "no samples"),
+            ("truncated.flac", "truncated.flac"),
+        ],
+    )
+    def test_is_refused_and_leaves_nothing(self, frametx, tiny_checkpoint, tmp_path, name, message):
+        """The message names the file and what is wrong with it."""
+        outcome = frametx("separate", name, "-m", tiny_checkpoint, "-q")
+        assert outcome.code == 1
+        assert outcome.err.startswith("error: ")
+        assert message in outcome.err.splitlines()[0]
+        assert not (tmp_path / "separated").exists() or not any((tmp_path / "separated").iterdir())
+
+    def test_does_not_stop_the_others(self, frametx, song, tiny_checkpoint, tmp_path):
+        """The good song is separated, the exit code still says that one failed."""
+        assert frametx("separate", "text.wav", song, "-m", tiny_checkpoint).code == 1
+        assert len(stems_of(tmp_path / "separated")) == 2
+
+    def test_checkpoint_is_refused(self, frametx, song, tmp_path):
+        """A file that is no checkpoint is named."""
+        (tmp_path / "model.pth").write_bytes(b"no checkpoint")
+        outcome = frametx("separate", song, "-m", "model.pth")
+        assert outcome.code == 1
+        assert "model.pth" in outcome.err
+
+
+def test_existing_stems_are_kept_unless_overwriting_is_allowed(frametx, song, tiny_checkpoint, tmp_path):
+    """A stem that somebody else wrote is not replaced without being asked."""
+    (tmp_path / "separated").mkdir()
+    target = tmp_path / "separated" / "song_Vocals.flac"
+    target.write_bytes(b"precious")
+    outcome = frametx("separate", song, "-m", tiny_checkpoint)
+    assert outcome.code == 1
+    assert target.read_bytes() == b"precious"
+    assert "exists" in outcome.err
+    assert frametx("separate", song, "-m", tiny_checkpoint, "--overwrite").code == 0
+    assert soundfile.info(target).frames == soundfile.info(song).frames
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--stems", "drums"],
+        ["--bit-depth", "12"],
+        ["-f", "xyz"],
+        ["-d", "gpu"],
+        ["--precision", "fp8"],
+        ["--ensemble", "sum"],
+        ["--crop", "0"],
+        ["--context", "-1"],
+        ["--start", "later"],
+        ["--start", "5", "--end", "2"],
+        ["--compat", "yours"],
+        ["--weights", "1,2", "--ensemble", "mean"],
+        ["--no-such-flag"],
+    ],
+)
+def test_wrong_options_are_usage_errors(frametx, song, tiny_checkpoint, tmp_path, arguments):
+    """Every value that cannot be meant exits with 2, says which, and writes nothing."""
+    outcome = frametx("separate", song, "-m", tiny_checkpoint, *arguments)
+    assert outcome.code == 2, outcome.err
+    assert "Traceback" not in outcome.err
+    assert not list(tmp_path.glob("separated/*"))
+
+
+def test_the_bundled_models_name_and_near_misses_are_explained(frametx, song):
+    """A name that is nearly right is suggested."""
+    outcome = frametx("separate", song, "-m", "v11")
+    assert outcome.code == 2
+    assert "v10" in outcome.err
+
+
+def test_interrupting_exits_with_130_and_leaves_nothing(frametx_process, make_song, tiny_checkpoint, tmp_path):
+    """Ctrl-C in the middle of a song removes what was begun."""
+    make_song(tmp_path / "long.wav", seconds=600)
+    process = frametx_process("separate", "long.wav", "-m", tiny_checkpoint, "--crop", "64")
+    for line in process.stderr:  # the first line is printed when the model is loaded
+        if line.startswith("model"):
+            break
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not list(tmp_path.glob("separated/*"))
+
+
+def test_help_does_not_import_torch():
+    """The command line starts fast: torch is imported by the commands that need it."""
+    code = "import sys; sys.argv = ['frametx', '--help']\nimport frametx.cli\n"
+    code += "try:\n frametx.cli.main()\nexcept SystemExit: pass\n"
+    code += "print('HEAVY', sorted({'torch', 'numpy', 'soundfile', 'requests'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "HEAVY []"

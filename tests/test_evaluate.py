@@ -1,0 +1,148 @@
+"""Judging separation: which songs and parts, and what stands in the table."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from frametx.cli.app import app
+from frametx.errors import AudioError, UsageError
+from frametx.evaluate import BASELINE, Windows, at_level, evaluate_pairs, parts, results_of, summarise
+from frametx.pairs import find_instrumentals, find_pairs, read_pair
+
+RATE = 44100
+
+
+def noise(seconds: float, seed: int, level: float = 0.1) -> np.ndarray:
+    return level * np.random.default_rng(seed).standard_normal((2, int(seconds * RATE))).astype(np.float32)
+
+
+def write(path, samples) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples.T, RATE, subtype="FLOAT")
+
+
+@pytest.fixture
+def stems(tmp_path):
+    """Two songs, one of each layout: `a` sings in its first half, `b` all the time."""
+    folder = tmp_path / "stems"
+    vocals = noise(4, 1)
+    vocals[:, 2 * RATE :] = 0
+    write(folder / "a_vocals.wav", vocals)
+    write(folder / "a_accompaniment.wav", noise(4, 2))
+    write(folder / "b" / "vocals.wav", noise(3, 3))
+    write(folder / "b" / "no_vocals.wav", noise(3, 4))
+    return folder
+
+
+def halves(mix):
+    """A separator that gives half the mixture to either stem."""
+    return 0.5 * mix, 0.5 * mix
+
+
+class TestPairs:
+    def test_both_layouts_are_found(self, stems):
+        """Songs are found by suffix and by folder, the stems told apart."""
+        assert [(p.name, p.vocals.name, p.instrumental.name) for p in find_pairs(stems)] == [
+            ("a", "a_vocals.wav", "a_accompaniment.wav"),
+            ("b", "vocals.wav", "no_vocals.wav"),
+        ]
+
+    def test_a_song_with_no_vocals_in_its_suffix_is_the_instrumental(self, tmp_path):
+        """<song>_no_vocals is the instrumental of <song>, not the vocals of <song>_no."""
+        write(tmp_path / "x_no_vocals.wav", noise(1, 0))
+        write(tmp_path / "x_vocals.wav", noise(1, 1))
+        (pair,) = find_pairs(tmp_path)
+        assert (pair.name, pair.instrumental.name) == ("x", "x_no_vocals.wav")
+
+    def test_stems_are_cut_to_the_shorter(self, tmp_path):
+        """Different lengths and rates come back as equally long stereo at 44.1 kHz."""
+        soundfile.write(tmp_path / "x_vocals.wav", np.zeros(22050), 22050)
+        soundfile.write(tmp_path / "x_instrumental.wav", np.zeros((RATE // 2, 2)), RATE)
+        instrumental, vocals = read_pair(find_pairs(tmp_path)[0])
+        assert instrumental.shape == vocals.shape == (2, RATE // 2)
+
+    def test_a_folder_without_pairs_says_how_to_name_them(self, tmp_path):
+        """Half a pair is no pair, and the message shows the naming."""
+        write(tmp_path / "x_vocals.wav", noise(1, 0))
+        with pytest.raises(AudioError, match="no song with both stems") as caught:
+            find_pairs(tmp_path)
+        assert "_instrumental" in caught.value.hint
+
+
+class TestParts:
+    def test_windows_without_singing_are_left_out(self):
+        """Only windows whose vocals are not much quieter than usual are judged."""
+        vocals = noise(5, 0)
+        vocals[:, RATE : 3 * RATE] *= 0.01
+        assert [start // RATE for start, _ in parts(vocals, Windows(seconds=1.0))] == [0, 3, 4]
+
+    def test_vocals_are_set_to_the_wanted_level(self):
+        """At -5 dB the vocals have that energy relative to the instrumental."""
+        vocals, instrumental = noise(1, 0, 0.5), noise(1, 1)
+        scaled = at_level(vocals, instrumental, Windows(vocals_db=-5.0))
+        assert 20 * np.log10(np.linalg.norm(scaled) / np.linalg.norm(instrumental)) == pytest.approx(-5, abs=1e-3)
+
+    def test_a_window_below_a_second_is_refused(self):
+        """Windows shorter than a frame of the median make no sense."""
+        with pytest.raises(UsageError, match="too short"):
+            Windows(seconds=0.5)
+
+
+class TestFigures:
+    def test_gain_is_sdr_above_the_mixture(self, stems):
+        """Giving half the mixture to each stem has the gain that arithmetic says."""
+        summary = summarise(list(evaluate_pairs(find_pairs(stems), {"halves": halves}, Windows(vocals_db=0.0))))
+        for stem in ("instrumental", "vocals"):
+            # equally loud noises a, b: error of (a+b)/2 is (b-a)/2, half the energy of b
+            assert summary["halves"]["songs"]["b"][stem]["gain"] == pytest.approx(10 * np.log10(2), abs=0.1)
+            assert summary[BASELINE]["mean"][stem]["gain"] == 0
+
+    def test_perfect_results_of_another_tool_beat_the_mixture(self, stems):
+        """The true stems given as results are judged perfect."""
+        summary = summarise(list(evaluate_pairs(find_pairs(stems), {"true": results_of(stems)}, Windows())))
+        assert summary["true"]["mean"]["vocals"]["sdr"] > 60
+        assert summary["true"]["median"]["instrumental"]["fullness"] == pytest.approx(100)
+
+    def test_missing_results_are_named(self, stems, tmp_path):
+        """A tool that left out a song is told so by name."""
+        for stem in ("vocals", "instrumental"):
+            write(tmp_path / "other" / f"b_{stem}.wav", noise(3, 0))
+        with pytest.raises(AudioError, match="no results for a"):
+            list(evaluate_pairs(find_pairs(stems), {"other": results_of(tmp_path / "other")}, Windows()))
+
+    def test_songs_nobody_sings_in_are_judged_by_leakage(self, stems):
+        """On instrumentals alone the vocals are judged by what was wrongly taken for them."""
+        pairs = [p for p in find_instrumentals(stems) if p.name == "a_accompaniment"]
+        summary = summarise(list(evaluate_pairs(pairs, {"halves": halves}, Windows())))
+        assert summary["halves"]["mean"]["vocals"]["leakage"] == pytest.approx(-6.02, abs=0.01)
+        assert summary["halves"]["mean"]["vocals"]["sdr"] is None
+
+
+class TestCommand:
+    def test_json_holds_every_figure_and_the_baseline(self, stems, tiny_checkpoint):
+        """`frametx evaluate --json` prints the whole table for the model and the mixture."""
+        result = CliRunner().invoke(
+            app, ["evaluate", str(stems), "--model", str(tiny_checkpoint), "--json", "--device", "cpu", "--song", "b"]
+        )
+        assert result.exit_code == 0, result.output
+        summary = json.loads(result.stdout)
+        assert set(summary) == {tiny_checkpoint.name, BASELINE}
+        assert list(summary[BASELINE]["songs"]) == ["b"]
+        assert summary[tiny_checkpoint.name]["mean"]["vocals"]["sdr"] is not None
+
+    def test_results_alone_need_no_model(self, stems):
+        """`--only-against` judges folders without loading any network."""
+        result = CliRunner().invoke(app, ["evaluate", str(stems), "--against", str(stems), "--only-against"])
+        assert result.exit_code == 0, result.output
+        assert "bleedless" in result.output
+
+    def test_an_unknown_song_is_refused_with_those_that_are_there(self, stems):
+        """`--song` names what the folder holds when it does not hold that."""
+        result = CliRunner().invoke(app, ["evaluate", str(stems), "--song", "z"])
+        assert isinstance(result.exception, UsageError)
+        assert "a, b" in result.exception.hint

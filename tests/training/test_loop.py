@@ -1,0 +1,184 @@
+"""Trainings of tiny networks: they learn, resume, share work, and say what is wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from frametx.cli.app import app
+from frametx.errors import TrainingError
+from frametx.models.checkpoint import load_network
+from frametx.training.checkpoints import load_state
+from frametx.training.config import read_config
+from frametx.training.distributed import Process
+from frametx.training.log import read_log
+from frametx.training.loop import Trainer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ALONE = Process(rank=0, count=1, device=torch.device("cpu"))
+
+
+def trained(config: Path) -> Trainer:
+    trainer = Trainer(read_config(config), ALONE)
+    trainer.run()
+    return trainer
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return trainer.network.state_dict()
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], atol: float = 0.0) -> None:
+    assert list(one) == list(other)
+    for name, tensor in one.items():
+        torch.testing.assert_close(tensor, other[name], rtol=0, atol=atol)
+
+
+def test_the_command_learns_a_toy_set_and_leaves_a_model(write_config):
+    """`frametx train` comes visibly nearer to the truth, and its weights load like any checkpoint."""
+    config = write_config(steps=40, batch=4, validate=40, optimiser="ema = 0.9", log_steps=5)
+    result = CliRunner().invoke(app, ["train", str(config), "--device", "cpu"])
+    assert result.exit_code == 0, (result.output, result.exception)
+    run = config.parent / "run"
+    losses = [row["loss"] for row in read_log(run / "log.csv")]
+    assert losses[-1] < 0.7 * losses[0]
+    (validation,) = read_log(run / "validation.csv")
+    assert validation["gain"] > 3
+    assert load_network(run / "model.safetensors").architecture == "mini"
+    assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert list((run / "tensorboard").iterdir())
+
+
+def test_an_interrupted_training_goes_on_exactly(write_config):
+    """Stopped after three steps and run again, the weights are those of a run without a stop."""
+    straight = trained(write_config("straight", steps=6))
+    stopped = write_config("stopped", steps=6, top="stop_after = 3")
+    trained(stopped)
+    stopped.write_text(stopped.read_text("utf-8").replace("stop_after = 3", ""), encoding="utf-8")
+    assert_same(weights(trained(stopped)), weights(straight))
+    assert [row["step"] for row in read_log(stopped.parent / "run" / "log.csv")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_accumulated_batches_are_one_large_batch(write_config):
+    """Two batches of two make the step that one batch of four makes."""
+    large = trained(write_config("large", steps=2, batch=4))
+    small = trained(write_config("small", steps=2, batch=2, optimiser="accumulate = 2"))
+    assert_same(weights(small), weights(large), atol=2e-4)
+
+
+def test_two_processes_do_what_one_does(write_config):
+    """Two gloo processes under torchrun end with the weights of one process with the whole batch."""
+    alone = trained(write_config("alone", steps=2, batch=4))
+    shared = write_config("shared", steps=2, batch=4)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "frametx"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*torchrun, "train", str(shared), "--device", "cpu"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    state = load_state(shared.parent / "run")
+    assert state is not None
+    assert_same(state["network"], weights(alone), atol=2e-4)
+
+
+def test_stages_change_the_crops(write_config):
+    """A second stage with longer crops follows the first, and the schedule spans both."""
+    more = "[[stages]]\nsteps = 2\nframes = 100\nbatch = 1\n"
+    trainer = trained(write_config(steps=2, more=more, loss="mel = 1.0\nwave = 1.0\nmagnitude = 1.0"))
+    assert trainer.step == 4
+    (row, *_) = read_log(trainer.config.output / "log.csv")
+    assert {"complex", "root", "mel", "wave", "magnitude"} <= set(row)
+
+
+def test_pretraining_leaves_the_encoders_alone(write_config):
+    """While the decoder learns to denoise, parameters of the encoders stay as they were."""
+    config = write_config(steps=1, more="[pretraining]\nsteps = 2\n", top="stop_after = 2")
+    before = {name: p.clone() for name, p in Trainer(read_config(config), ALONE).network.named_parameters()}
+    trainer = trained(config)
+    moved = {name for name, p in trainer.network.named_parameters() if not torch.equal(p, before[name])}
+    assert any(name.startswith("dec") for name in moved)
+    assert not any(name.startswith("enc") for name in moved)
+
+
+def test_an_adversary_trains_along(write_config):
+    """With a weight, a discriminator adds its term and is kept in the checkpoint."""
+    trainer = trained(write_config(steps=2, more="[adversary]\nweight = 0.1\nchannels = 4\n"))
+    assert "adversary" in read_log(trainer.config.output / "log.csv")[0]
+    state = load_state(trainer.config.output)
+    assert state is not None
+    assert "adversary" in state
+
+
+@pytest.mark.parametrize(
+    ("architecture", "sizes", "frames"),
+    [
+        ("v10", "{ n_fft = 256, embedding = 1, num_heads = 4, expansion = 1 }", 16),
+        ("v8", "{ n_fft = 256, channels = 2, num_heads = 2 }", 16),
+        ("v9", "{ channels = 1, num_layers = 1, chunk_size = 8, num_heads = 2, expansion = 8, n_fft = 128 }", 64),
+        ("v4", "{ n_fft = 512, num_heads = 2 }", 16),
+    ],
+)
+def test_other_architectures_train(write_config, architecture, sizes, frames):
+    """A step changes the weights of networks that are fed magnitudes, phases or their own past."""
+    config = write_config(architecture=architecture, sizes=sizes, frames=frames, steps=1, batch=1)
+    before = {k: v.clone() for k, v in Trainer(read_config(config), ALONE).network.state_dict().items()}
+    assert any(not torch.equal(v, before[k]) for k, v in weights(trained(config)).items())
+
+
+def test_bfloat16_stays_close(write_config):
+    """A step under autocast ends near the float32 one."""
+    exact, half = (
+        trained(write_config("exact", steps=1)),
+        trained(write_config("half", steps=1, top='precision = "bf16"')),
+    )
+    a, b = (read_log(t.config.output / "log.csv")[0]["loss"] for t in (exact, half))
+    assert a == pytest.approx(b, rel=0.02)
+
+
+def test_training_from_a_checkpoint_begins_with_its_weights(write_config):
+    """`--from` takes network and sizes from a file and leaves the file as it was."""
+    first = trained(write_config("first", steps=1)).config.output / "model.safetensors"
+    before = load_file(first)
+    second = write_config("second", steps=1, sizes="{}", learning_rate=1e-9)
+    result = CliRunner().invoke(app, ["train", str(second), "--from", str(first), "--device", "cpu", "--quiet"])
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert_same(load_file(second.parent / "run" / "model.safetensors"), before, atol=1e-6)
+    assert_same(load_file(first), before)
+
+
+class TestComplaints:
+    def test_a_loss_that_is_no_number_stops_the_training(self, write_config):
+        """Weights that run away end in an error that names the step and the way out."""
+        with pytest.raises(TrainingError, match="step 1: not a number") as caught:
+            trained(write_config(loss="complex = inf"))
+        assert "learning_rate" in caught.value.hint
+
+    def test_an_output_of_another_network_is_not_overwritten(self, write_config):
+        """A folder with a checkpoint of other sizes is refused."""
+        trained(write_config(steps=1))
+        with pytest.raises(TrainingError, match="another network"):
+            trained(write_config(steps=1, sizes="{ n_fft = 256, heads = 2 }"))
+
+    def test_sizes_that_do_not_fit_are_named(self, write_config):
+        """An unknown size is the config's fault and said to be."""
+        with pytest.raises(TrainingError, match="do not fit mini"):
+            trained(write_config(sizes="{ wings = 2 }"))
+
+    def test_a_batch_that_cannot_be_shared_is_refused(self):
+        """Three songs cannot be shared by two processes."""
+        with pytest.raises(TrainingError, match="batch of 3 cannot be shared by 2"):
+            Process(rank=0, count=2, device=torch.device("cpu")).share_of(3)
