@@ -33,7 +33,9 @@ def tiny_v9(tmp_path_factory):
     generator = torch.Generator().manual_seed(3)
     network = V9(channels=2, n_fft=256, num_heads=2, expansion=24, num_layers=2, chunk_size=8)
     state = {
-        name: torch.randn(tensor.shape, generator=generator) * max(1, tensor[0].numel()) ** -0.5 if tensor.dim() > 1 else tensor
+        name: torch.randn(tensor.shape, generator=generator) * max(1, tensor[0].numel()) ** -0.5
+        if tensor.dim() > 1
+        else tensor
         for name, tensor in network.state_dict().items()
     }
     path = tmp_path_factory.mktemp("v9") / "v9.pth"
@@ -103,7 +105,9 @@ def test_masks_of_other_parameters_or_another_song_are_not_used(song, tiny_check
     """The journal's key holds the song's content and the parameters; its leftovers go when the song is done."""
     asked.limit = 4
     with pytest.raises(KeyboardInterrupt):
-        Separator(tiny_checkpoint, windows=WindowOptions(crop=100, context=8)).separate_file(song, tmp_path / "out", FLOAT)
+        Separator(tiny_checkpoint, windows=WindowOptions(crop=100, context=8)).separate_file(
+            song, tmp_path / "out", FLOAT
+        )
     asked.limit, asked.count = 10**9, 0
     separator = Separator(tiny_checkpoint, windows=WindowOptions(crop=110, context=8))
     separator.separate_file(song, tmp_path / "whole", FLOAT, resumable=False)
@@ -136,7 +140,9 @@ def test_short_songs_leave_no_journal(song, tiny_checkpoint, asked, monkeypatch,
     monkeypatch.setattr(journal.Journal.__init__, "__kwdefaults__", {"worth_seconds": 60.0})
     asked.limit = 5
     with pytest.raises(KeyboardInterrupt):
-        Separator(tiny_checkpoint, windows=WindowOptions(crop=100, context=8)).separate_file(song, tmp_path / "out", FLOAT)
+        Separator(tiny_checkpoint, windows=WindowOptions(crop=100, context=8)).separate_file(
+            song, tmp_path / "out", FLOAT
+        )
     assert hidden(tmp_path / "out") == []
 
 

@@ -6,13 +6,14 @@ import multiprocessing
 import os
 import signal
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import soundfile
 
 from frametx.batch import InProcess, plan_batch, run_batch
-from frametx.errors import ModelLimitError
+from frametx.errors import CheckpointError
 from frametx.events import Done, Failed, Progress, Start
 from frametx.job import Work
 from frametx.naming import Naming
@@ -20,7 +21,6 @@ from frametx.outputs import OutputOptions
 from frametx.provenance import Ledger, recipe_for
 from frametx.setup import prepare
 from frametx.songs import find_songs
-from frametx.windows import WindowOptions
 from frametx.workers import Workers
 
 
@@ -39,8 +39,8 @@ def library(tmp_path):
 def separate(library, tiny_checkpoint, tmp_path):
     """Run the library through a runner into a folder; gives the events."""
 
-    def run(runner, output, *, on_event=lambda _: None, windows=None):
-        setup = prepare(tiny_checkpoint, device="cpu", windows=windows)
+    def run(runner, output, *, on_event=lambda _: None):
+        setup = prepare(tiny_checkpoint, device="cpu")
         options = OutputOptions(format="wav")
         recipe = recipe_for(setup.models, setup.windows, setup.precision, options)
         work = Work(setup=setup, options=options, recipe=recipe)
@@ -96,12 +96,13 @@ def test_a_dead_workers_song_is_tried_once_more(separate, tmp_path, times):
     assert multiprocessing.active_children() == []
 
 
-def test_options_that_suit_no_song_are_said_once(separate, tmp_path):
-    """A worker that cannot set up its models ends the batch with that error, not every song with one of its own."""
-    with pytest.raises(ModelLimitError):
-        separate(
-            lambda setup: Workers([setup, setup], threads=1),
-            tmp_path / "out",
-            windows=WindowOptions(crop=10**6, context=0),
-        )
+def test_models_that_cannot_be_loaded_are_said_once(separate, tmp_path):
+    """A worker that cannot load its models ends the batch with that error, not every song with one of its own."""
+
+    def broken(setup):
+        setup = replace(setup, models=(replace(setup.models[0], path=tmp_path / "gone.pth"),))
+        return Workers([setup, setup], threads=1)
+
+    with pytest.raises(CheckpointError, match=r"gone\.pth"):
+        separate(broken, tmp_path / "out")
     assert multiprocessing.active_children() == []

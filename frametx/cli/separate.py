@@ -55,6 +55,8 @@ def separate(
     fail_fast: options.FailFast = False,
     no_tags: options.NoTags = False,
     plain_title: options.PlainTitle = False,
+    copy_images: options.CopyImages = False,
+    video: options.Video = False,
     json: options.Json = False,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
@@ -68,6 +70,8 @@ def separate(
     begin, finish = _section(start, end)
     if json and output == PIPE:
         raise UsageError("--json and -o - both want stdout", "leave out one of them")
+    if video and (stems == "vocals" or start or end or output == PIPE):
+        raise UsageError("--video is made of a whole instrumental", "leave out --stems, --start, --end and -o -")
     stems = "instrumental" if output == PIPE and stems == "both" else stems
     written = options.output_options(
         stems, format_, bit_depth, overwrite=overwrite, tags=not no_tags, title_suffix=not plain_title
@@ -102,6 +106,7 @@ def separate(
             ),
             start_seconds=begin,
             end_seconds=finish,
+            video=video,
         )
         naming = Naming(template=name, model="+".join(names))
         plan = plan_batch(listing, naming, folder, work, ledger=ledger, overwrite=overwrite)
@@ -109,7 +114,7 @@ def separate(
             say(f"model {', '.join(names)} on {', '.join([setup.device, *devices[1:]])} in {setup.precision}")
         with batch_view(json=json, quiet=quiet, verbose=verbose) as show:
             runner = _runner(setup, devices, jobs)
-            summary = run_batch(plan, work, runner, show, ledger=ledger, fail_fast=fail_fast)
+            summary = run_batch(plan, work, runner, show, ledger=ledger, fail_fast=fail_fast, images=copy_images)
     if summary.failed:
         raise typer.Exit(EXIT_FAILED)
 
