@@ -39,6 +39,7 @@ def separate(
     bit_depth: options.BitDepthOption = "auto",
     device: options.Device = "auto",
     jobs: options.Jobs = 1,
+    ray: options.RayAddress = None,
     precision: options.PrecisionOption = "auto",
     crop: options.Crop = None,
     context: options.Context = None,
@@ -113,7 +114,7 @@ def separate(
         if plan.jobs and not quiet and not json:
             say(f"model {', '.join(names)} on {', '.join([setup.device, *devices[1:]])} in {setup.precision}")
         with batch_view(json=json, quiet=quiet, verbose=verbose) as show:
-            runner = _runner(setup, devices, jobs)
+            runner = _runner(setup, devices, jobs, ray)
             summary = run_batch(plan, work, runner, show, ledger=ledger, fail_fast=fail_fast, images=copy_images)
     if summary.failed:
         raise typer.Exit(EXIT_FAILED)
@@ -159,11 +160,15 @@ def _windows(
     )
 
 
-def _runner(setup: Setup, devices: list[str], jobs: int) -> Runner:
-    """What does the songs: this process, or `jobs` processes on every device."""
+def _runner(setup: Setup, devices: list[str], jobs: int, ray: str | None) -> Runner:
+    """What does the songs: this process, `jobs` processes on every device, or a cluster."""
     from frametx.batch import InProcess  # noqa: PLC0415  (torch)
     from frametx.device import pick_device  # noqa: PLC0415  (torch)
 
+    if ray is not None:
+        from frametx.cluster import Cluster  # noqa: PLC0415  (torch)
+
+        return Cluster(ray)
     if len(devices) * jobs == 1:
         return InProcess()
     from frametx.workers import Workers  # noqa: PLC0415  (torch)

@@ -58,6 +58,10 @@ Jobs = Annotated[
         "-j", "--jobs", min=1, help="Songs at once, each in a process of its own; on a CPU threads are divided."
     ),
 ]
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--ray", help="Do the songs on a Ray cluster: auto, host:port, or local.", show_default=False),
+]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 Crop = Annotated[
     int | None, typer.Option("-c", "--crop", "--cropsize", help="Frames a window owns (1024 samples each).")
