@@ -1,8 +1,8 @@
 """The songs of a batch on a Ray cluster (extra `frametx[ray]`).
 
 Every song is a task; Ray places the tasks, keeps the processes and their models alive between them, shows how far they
-are on its dashboard, and runs a task again whose process or machine died. Songs, stems and checkpoints are reached by the same
-paths on every machine, and frametx is installed there.
+are on its dashboard, and runs a task again whose process or machine died. Songs, stems and checkpoints are reached by the
+same paths on every machine, and frametx is installed there.
 """
 
 from __future__ import annotations
