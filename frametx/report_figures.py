@@ -159,8 +159,11 @@ class _Columns:
         power = torch.view_as_real(spectrum).square().sum(-1).mean(0).double().numpy()  # c f t -> f t
         frames = np.arange(self._at, self._at + power.shape[1])
         columns = np.minimum(frames * self._n_columns // self._n_frames, self._n_columns - 1)
-        np.add.at(self._sum.T, columns, power.T)
-        np.add.at(self._count, columns, 1.0)
+        if not len(frames):
+            return
+        present, first, count = np.unique(columns, return_index=True, return_counts=True)
+        self._sum[:, present] += np.add.reduceat(power, first, axis=1)
+        self._count[present] += count
         self._at += power.shape[1]
 
 

@@ -146,7 +146,7 @@ def _disagreement(profile: Profile, seconds: float) -> str:
         for one in disputed_ranges(profile, limit=8)
     )
     table = (
-        '<div class="scroll"><table><thead><tr><th>Where models disagree most</th><th class="number">disagreement, dB</th>'
+        '<div class="scroll"><table><thead><tr><th>Where models disagree most</th><th class="number">dB</th>'
         f"{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
     names = html.escape(", ".join(profile.models))
@@ -167,9 +167,7 @@ def _pictures(figures: Figures, scale: str) -> str:
         name = f"<b>{_NAMES[track]}</b>" + (", the instrumental's share: bright is kept" if track == "mask" else "")
         image = f'<img alt="{_NAMES[track]}, {scale} spectrogram" src="{as_data_uri(values, kind)}" draggable="false">'
         if scale == "mel":
-            marks = {
-                f"{mark:g} k": mel_place(mark * 1000, figures.sample_rate) for mark in (0.25, 1, 4, 16) if mark < top
-            }
+            marks = {f"{mark:g} k": mel_place(mark * 1000, figures.sample_rate) for mark in (0.5, 2, 8) if mark < top}
         else:
             marks = {f"{mark:g} k": mark / top for mark in (5, 10, 15, 20) if mark < top}
         lanes.append(_lane(name, image, marks, kind=f"picture {scale}"))
@@ -188,24 +186,20 @@ def _facts(values: Mapping[str, Any]) -> str:
     else:
         level = 20 * np.log10(max(residual, 1e-12))
         sums = fact(f"{level:.1f} dB", f"largest residual of the sum, {n_inexact} samples differ", "bad")
-    clipped = values["samples_at_full_scale"]
     speed = values["times_real_time"]
-    return "".join(
-        [
-            sums,
-            *(
-                fact(str(count), f"samples of the {stem} at full scale", "bad" if count else "good")
-                for stem, count in clipped.items()
-            ),
-            *(
-                fact(f"{20 * np.log10(max(peak, 1e-12)):.1f} dB", f"peak of the {'song' if track == 'mix' else track}")
-                for track, peak in values["peaks"].items()
-            ),
-            fact(f"{speed:g} x", f"real time: {clock_text(values['elapsed_seconds'], 1)} for the song")
-            if speed
-            else fact("unknown", "speed: not recorded with the stems"),
-        ]
-    )
+    if speed:
+        speeds = fact(f"{speed:g} x", f"real time: {clock_text(values['elapsed_seconds'], 1)} for the song")
+    else:
+        speeds = fact("unknown", "speed: not recorded with the stems")
+    clipped = [
+        fact(str(count), f"samples of the {stem} at full scale", "bad" if count else "good")
+        for stem, count in values["samples_at_full_scale"].items()
+    ]
+    peaks = [
+        fact(f"{20 * np.log10(max(peak, 1e-12)):.1f} dB", f"peak of the {'song' if track == 'mix' else track}")
+        for track, peak in values["peaks"].items()
+    ]
+    return "".join([sums, *clipped, speeds, *peaks])
 
 
 def _origin(values: Mapping[str, Any]) -> str:

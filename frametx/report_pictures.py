@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 RANGE_DB = 80.0  # from the loudest bin of the mix down to black
 _HEIGHT = 256
 _SHADES = 96  # a palette of so many colours halves the files and can't be told from the full one
-_COLOURS = {"power": "magma", "mask": "viridis"}
+_COLOURS = {"power": "magma", "mask": "YlGnBu_r"}
 VOCALS_COLOUR, MIX_COLOUR, DISAGREEMENT_COLOUR = "#d1495b", "#7d8597", "#2a9d8f"
 
 
 def spectrograms(figures: Figures, scale: str) -> dict[str, NDArray[np.float64]]:
-    """Each track and the mask as values in 0..1, `[rows x]`, the lowest frequency first.
+    """Each track and the mask as values in 0..1, `[rows x]`, the lowest frequency first; the mask is NaN in silence.
 
     Args:
         figures: What was measured.
@@ -47,17 +47,16 @@ def spectrograms(figures: Figures, scale: str) -> dict[str, NDArray[np.float64]]
         for track, power in powers.items()
     }
     share = np.sqrt(powers["instrumental"] / np.maximum(powers["mix"], 1e-12))
-    pictures["mask"] = np.where(powers["mix"] > 1e-12 * loudest, np.minimum(share, 1.0), 1.0)
+    pictures["mask"] = np.where(pictures["mix"] > 0.0, np.minimum(share, 1.0), np.nan)
     return pictures
 
 
 def as_data_uri(values: NDArray[np.float64], kind: str) -> str:
-    """A picture of values in 0..1, `[rows x]`, as a PNG inside a URI; the lowest row stands at the bottom."""
-    shades = np.rint(values[::-1] * (_SHADES - 1)).astype(np.uint8)
-    image = Image.fromarray(shades, mode=None)
-    image = image.convert("P") if image.mode != "P" else image
+    """A picture of values in 0..1, NaN is black, `[rows x]`, as a PNG inside a URI; the lowest row is at the bottom."""
+    shades = np.rint(np.nan_to_num(values[::-1]) * (_SHADES - 1)).astype(np.uint8)
+    image = Image.fromarray(np.where(np.isnan(values[::-1]), np.uint8(_SHADES), shades))
     palette = mpl.colormaps[_COLOURS[kind]](np.linspace(0.0, 1.0, _SHADES))[:, :3]
-    image.putpalette(np.rint(palette * 255).astype(np.uint8).tobytes())
+    image.putpalette(np.rint(palette * 255).astype(np.uint8).tobytes() + bytes(3))
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
@@ -94,11 +93,12 @@ def _show_spectrogram(axis: Any, values: NDArray[np.float64], figures: Figures, 
         extent=(0.0, figures.seconds, 0.0, top),
         interpolation="nearest",
     )
+    axis.set_facecolor("black")
     axis.set_title(f"{track}, {scale}", loc="left", fontsize=9)
     if scale == "linear":
         axis.set_ylabel("kHz")
     else:
-        marks = [kilohertz for kilohertz in (0.25, 1, 4, 16) if kilohertz < top]
+        marks = [kilohertz for kilohertz in (0.5, 2, 8) if kilohertz < top]
         places = [mel_place(kilohertz * 1000, figures.sample_rate) * top for kilohertz in marks]
         axis.set_yticks(places, [f"{mark:g}" for mark in marks])
 

@@ -216,7 +216,7 @@ def _vocals(
         n_read += block.samples.shape[1]
         if n_read > survey.n_samples or (block.last and n_read < survey.n_samples):
             raise AudioError("the song changed while it was being read", "separate it again")
-        mix = torch.from_numpy(resampler.process(block.samples, last=block.last)).to(device)
+        mix = _upload(resampler.process(block.samples, last=block.last), device)
         buffer.append(stft.push(mix.expand(2, -1)))
         if block.last:
             buffer.append(stft.finish())
@@ -231,6 +231,14 @@ def _vocals(
         n_out += mask.shape[-1]
         buffer.drop_before(min(source.needs_from, n_out))
         yield _Block(_as_channels(samples, song.channels).cpu().numpy(), last=block.last)
+
+
+def _upload(samples: Samples, device: torch.device) -> Tensor:
+    """Bring samples to the device; from pinned memory a GPU fetches them while it computes."""
+    tensor = torch.from_numpy(samples)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def _with_nyquist(mask: Tensor, *, original: bool) -> Tensor:

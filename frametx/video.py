@@ -64,7 +64,7 @@ def make_video(song: Path, instrumental: Path, *, overwrite: bool = False) -> Pa
         with ExitStack() as stack:
             source = stack.enter_context(_opened(song))
             form = "mp4" if target.suffix == ".mp4" else "matroska"
-            out = stack.enter_context(av.open(part, "w", format=form))  # type: ignore[call-overload]  # a file object
+            out = stack.enter_context(av.open(part, "w", format=form))
             _mux(song, source, instrumental, out)
         if part.error is not None:
             raise part.error
@@ -157,7 +157,7 @@ def _still_frame(cover: bytes | None) -> Any:
     frame = None
     if cover is not None:
         try:
-            with av.open(io.BytesIO(cover), options=_OPTIONS) as container:
+            with av.open(io.BytesIO(cover), "r", options=_OPTIONS) as container:
                 frame = next(container.decode(video=0))
         except (av.error.FFmpegError, StopIteration, ValueError, IndexError):
             frame = None  # a damaged picture is none

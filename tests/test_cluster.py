@@ -61,7 +61,8 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path, tiny_checkpoint):
     run = subprocess.run(
         [sys.executable, "driver.py", str(tiny_checkpoint)],
         cwd=tmp_path,
-        env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"},
+        env=os.environ
+        | {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", "RAY_raylet_start_wait_time_s": "180"},
         capture_output=True,
         text=True,
         timeout=500,

@@ -11,13 +11,17 @@ Memory grows with the number of frames instead of its square. Exact up to roundi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frametx.models.held import Workspace, attend_blockwise, worthwhile
-from frametx.models.layers import RotaryEmbedding
+from frametx.models.layers import Conv, RotaryEmbedding, convolve_together
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +116,17 @@ def _softmax_dtype(scores: Tensor) -> torch.dtype:
     return torch.float64 if scores.dtype == torch.float64 else torch.float32
 
 
+def _apply(projections: Sequence[nn.Module], x: Tensor) -> list[Tensor]:
+    """Apply projections to one tensor; those that begin with a convolution begin together."""
+    firsts = [projection[0] for projection in projections if isinstance(projection, nn.Sequential)]
+    convs = [first for first in firsts if isinstance(first, Conv) and first.groups == 1]
+    if len(convs) < len(projections):
+        return [projection(x) for projection in projections]
+    starts = convolve_together(convs, x)
+    rests = [list(projection.children())[1:] for projection in projections]
+    return [nn.Sequential(*rest)(start) for rest, start in zip(rests, starts, strict=True)]
+
+
 class ResidualAttention(nn.Module):
     """Attention over frames for several maps side by side, with scores that add up from layer to layer.
 
@@ -144,9 +159,14 @@ class ResidualAttention(nn.Module):
 
     def project(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return rotated query, rotated key and value, each `[b a t h d]`, the query scaled."""
-        query = self.embedding(split_heads(self.q_proj(x), self.heads), scale=self.scale)
-        key = self.embedding(split_heads(self.k_proj(memory), self.heads))
-        return query, key, split_heads(self.v_proj(memory), self.heads)
+        projections = (self.q_proj, self.k_proj, self.v_proj)
+        if x is memory:
+            q, k, v = _apply(projections, x)
+        else:
+            q, (k, v) = self.q_proj(x), _apply(projections[1:], memory)
+        query = self.embedding(split_heads(q, self.heads), scale=self.scale)
+        key = self.embedding(split_heads(k, self.heads))
+        return query, key, split_heads(v, self.heads)
 
     def forward(self, x: Tensor, memory: Tensor | None = None, previous: Scores | None = None) -> tuple[Tensor, Scores]:
         """Attend.

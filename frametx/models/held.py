@@ -1,9 +1,8 @@
 """Residual attention on CPUs: scores held in memory where recomputing them from long lists of factors costs more.
 
 A chain of scores grows by one narrow factor a layer. Recomputing the sum from all its factors soon costs more than
-reading and
-and writing it, so a chain may keep its sum in a buffer that every layer updates in place. Other sums are computed from
-the nearest buffer: with what is missing added, and with what is too much subtracted.
+reading and writing it, so a chain may keep its sum in a buffer that every layer updates in place. Other sums are
+computed from the nearest buffer: with what is missing added, and with what is too much subtracted.
 
 Everything is done for one head and a block of queries at a time, so that scores are updated, turned into weights and
 applied while they lie in the cache. The weights of a whole window never exist.

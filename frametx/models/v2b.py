@@ -33,6 +33,7 @@ from frametx.models.layers import (
 )
 from frametx.models.network import Network, Shapes
 from frametx.models.positional import MAX_FRAMES, PositionalNetwork
+from frametx.models.strips import in_strips
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,8 +103,11 @@ class EncoderTransformer(nn.Module):
         h = self.embed(x)
         attended, scores = self.attn(self.norm1(h), previous=previous)
         h = add(attended, h)
-        h = add(self.conv2(squared_relu(self.conv1(self.norm2(h)))), h)
+        h = in_strips(self._feed_forward, h, width=self.conv1.out_channels * x.shape[3])
         return torch.cat((x, h), dim=1), h, scores
+
+    def _feed_forward(self, h: Tensor) -> Tensor:
+        return add(self.conv2(squared_relu(self.conv1(self.norm2(h)))), h)
 
 
 class DecoderTransformer(nn.Module):
@@ -135,8 +139,11 @@ class DecoderTransformer(nn.Module):
         h = add(attended, h)
         attended, _ = self.attn2(self.norm2(h), skip_maps, skip_scores)
         h = add(attended, h)
-        h = add(self.conv2(squared_relu(self.conv1(self.norm3(h)))), h)
+        h = in_strips(self._feed_forward, h, width=self.conv1.out_channels * x.shape[3])
         return torch.cat((x, h), dim=1), chain
+
+    def _feed_forward(self, h: Tensor) -> Tensor:
+        return add(self.conv2(squared_relu(self.conv1(self.norm3(h)))), h)
 
 
 class V2b(Network):

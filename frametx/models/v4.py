@@ -33,6 +33,7 @@ from frametx.models.layers import (
 )
 from frametx.models.network import Feeding, Network, Shapes
 from frametx.models.positional import MAX_FRAMES, PositionalNetwork
+from frametx.models.strips import in_strips
 
 CHANNEL_FACTORS = (1, 2, 4, 6, 8, 10, 12, 14, 16)
 N_LEVELS = len(CHANNEL_FACTORS)
@@ -67,7 +68,11 @@ class Attention(ResidualAttention):
         if previous is not None:
             scores = scores + previous
         attended = self.o_linear(attend(scores, value, self.chain))
-        return self.o_proj(torch.cat((x, attended), dim=1)), scores
+        width = (x.shape[1] + attended.shape[1]) * x.shape[3]
+        return in_strips(self._out, x, attended, width=width, halo=1), scores
+
+    def _out(self, x: Tensor, attended: Tensor) -> Tensor:
+        return self.o_proj(torch.cat((x, attended), dim=1))  # type: ignore[no-any-return]
 
 
 class EncoderTransformer(nn.Module):
@@ -93,7 +98,10 @@ class EncoderTransformer(nn.Module):
         """Map `[b c t f]` to the same and the summed scores."""
         attended, scores = self.attn(self.norm1(x), previous=previous)
         h = add(attended, x)
-        return add(self.conv2(gelu(self.conv1(self.norm2(h)))), h), scores
+        return in_strips(self._feed_forward, h, width=self.conv1.out_channels * x.shape[3]), scores
+
+    def _feed_forward(self, h: Tensor) -> Tensor:
+        return add(self.conv2(gelu(self.conv1(self.norm2(h)))), h)
 
 
 class DecoderTransformer(nn.Module):
@@ -125,7 +133,10 @@ class DecoderTransformer(nn.Module):
         h = add(attended, x)
         attended, _ = self.attn2(asking, skip, skip_scores)
         h = add(attended, h)
-        return add(self.conv2(gelu(self.conv1(self.norm3(h)))), h), chain
+        return in_strips(self._feed_forward, h, width=self.conv1.out_channels * x.shape[3]), chain
+
+    def _feed_forward(self, h: Tensor) -> Tensor:
+        return add(self.conv2(gelu(self.conv1(self.norm3(h)))), h)
 
 
 class BridgeLayer(nn.Module):

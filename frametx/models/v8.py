@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 CHANNEL_FACTORS = (1, 2, 4, 6, 8, 10)
 N_LEVELS = len(CHANNEL_FACTORS)
-FEED_FORWARD_BINS = 256 * 1024  # wider strips than convolutions take: every strip reads all matrices again
+MIN_FRAMES = 128  # longer strips than convolutions take: every strip reads all matrices again
 
 
 class Plane:
@@ -82,6 +82,7 @@ class EncoderTransformer(nn.Module):
         self.norm = MultichannelLayerNorm(channels, features)
         self.self_attn = attention(channels, Plane(channels, features), maps, features, heads, chain="self")
         self.src_attn = attention(channels + maps, source, maps, features, heads, chain="source")
+        self.hidden = hidden
         self.conv1 = MultichannelLinear(joined, joined, features, hidden, mix=True)
         self.conv2 = MultichannelLinear(joined, channels, hidden, features)
 
@@ -94,7 +95,8 @@ class EncoderTransformer(nn.Module):
         h = torch.cat((h, own), dim=1)
         heard, source_scores = self.src_attn(h, source, source_scores)
         h = torch.cat((h, heard), dim=1)
-        return in_strips(self._feed_forward, h, x, halo=0, bins=FEED_FORWARD_BINS), self_scores, source_scores
+        y = in_strips(self._feed_forward, h, x, width=h.shape[1] * self.hidden, halo=0, min_frames=MIN_FRAMES)
+        return y, self_scores, source_scores
 
     def _feed_forward(self, h: Tensor, x: Tensor) -> Tensor:
         return add(self.conv2(gelu(self.conv1(h))), x)
@@ -119,6 +121,7 @@ class DecoderTransformer(nn.Module):
         self.self_attn = attention(channels, Plane(channels, features), maps, features, heads, chain="self")
         self.skip_attn = attention(channels + maps, Plane(channels, features), maps, features, heads)
         self.src_attn = attention(channels + 2 * maps, source, maps, features, heads, chain="source")
+        self.hidden = hidden
         self.conv1 = MultichannelLinear(joined, joined, features, hidden, mix=True)
         self.conv2 = MultichannelLinear(joined, channels, hidden, features)
 
@@ -133,7 +136,8 @@ class DecoderTransformer(nn.Module):
         h = torch.cat((h, crossed), dim=1)
         heard, source_scores = self.src_attn(h, source, source_scores)
         h = torch.cat((h, heard), dim=1)
-        return in_strips(self._feed_forward, h, x, halo=0, bins=FEED_FORWARD_BINS), self_scores, source_scores
+        y = in_strips(self._feed_forward, h, x, width=h.shape[1] * self.hidden, halo=0, min_frames=MIN_FRAMES)
+        return y, self_scores, source_scores
 
     def _feed_forward(self, h: Tensor, x: Tensor) -> Tensor:
         return add(self.conv2(gelu(self.conv1(h))), x)

@@ -123,6 +123,7 @@ class LossConfig:
 
     Attributes:
         complex: Absolute error of the masked complex spectrum.
+        energy: Logarithm of the error's energy, which is what SDR measures.
         root: Absolute error of the square-rooted magnitudes of both stems.
         magnitude: Absolute error of the instrumental's magnitude.
         mel: The same in mel bands.
@@ -131,6 +132,7 @@ class LossConfig:
     """
 
     complex: float = 1.0
+    energy: float = 0.0
     root: float = 1.0
     magnitude: float = 0.0
     mel: float = 0.0

@@ -191,7 +191,7 @@ class TestLoss:
         assert spectra_of(stems, torch.tensor([20.0]), 256).mix.abs().max() == pytest.approx(0.1, rel=0.02)
         assert feed(Mini(n_fft=256, heads=2), self.spectra(), 32).shape == (1, 2, 128, 32)
 
-    @pytest.mark.parametrize("term", ["complex", "root", "magnitude", "mel", "wave"])
+    @pytest.mark.parametrize("term", ["complex", "energy", "root", "magnitude", "mel", "wave"])
     def test_a_better_mask_has_a_smaller_loss(self, term):
         """Every term prefers the ideal ratio mask to half of everything, and that to nothing."""
         spectra = self.spectra()

@@ -1,0 +1,275 @@
+"""Reports: figures that are right, a page that opens from disk, players that keep the position when switched."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from frametx.disagreement import Profile
+from frametx.errors import AudioError, UsageError
+from frametx.outputs import Stem
+from frametx.report import find_results, write_report
+from frametx.report_figures import measure, mel_scale
+
+RATE = 44_100
+SECONDS = 6
+
+
+def write_result(folder):
+    """A song of a steady low tone and a voice from 2 to 4 s, and its true stems."""
+    time = np.arange(SECONDS * RATE) / RATE
+    voice = 0.25 * np.sin(2 * np.pi * 1000 * time) * ((time >= 2) & (time < 4))
+    band = 0.25 * np.sin(2 * np.pi * 110 * time)
+    as_int16 = {
+        "instrumental": np.rint(band * 32767).astype(np.int16),
+        "vocals": np.rint(voice * 32767).astype(np.int16),
+    }
+    (folder / "stems").mkdir(parents=True)
+    for name, samples in as_int16.items():
+        path = folder / "stems" / f"a <song>_{name.capitalize()}.flac"
+        soundfile.write(path, np.stack([samples] * 2, axis=1), RATE)
+    soundfile.write(folder / "a <song>.flac", np.stack([sum(as_int16.values())] * 2, axis=1).astype(np.int16), RATE)
+    return folder
+
+
+def profile() -> Profile:
+    """Two models that disagree from 3 to 4 s."""
+    n_frames = SECONDS * RATE // 1024
+    spread = np.where(np.abs(np.arange(n_frames) * 1024 / RATE - 3.5) < 0.5, 0.1, 1e-6)
+    return Profile(
+        models=("v7", "v8"),
+        start_seconds=0.0,
+        frame_seconds=1024 / RATE,
+        spread=spread,
+        mix=np.ones(n_frames),
+        vocals=np.stack([spread, spread * 2]),
+    )
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """A result, its report, and what was found."""
+    folder = write_result(tmp_path_factory.mktemp("result"))
+    (finding,) = find_results(folder / "stems", folder / "a <song>.flac")
+    return write_report(finding, profile=profile(), elapsed_seconds=3.0)
+
+
+def test_the_figures_are_those_of_the_files(reported):
+    """Length, speed, peaks and residual are what was put into the files."""
+    values = json.loads(reported.figures.read_text())
+    assert values["seconds"] == SECONDS
+    assert values["times_real_time"] == 2.0
+    assert values["samples_not_exact"] == 0
+    assert values["samples_at_full_scale"] == {"instrumental": 0, "vocals": 0}
+    assert values["peaks"]["vocals"] == pytest.approx(0.25, abs=1e-3)
+    (disputed,) = values["disagreement"]["ranges"]
+    assert disputed["start_seconds"] <= 3.0
+    assert disputed["end_seconds"] >= 4.0
+
+
+def test_the_level_says_when_there_is_a_voice(reported):
+    """A sine of amplitude 0.25 stands at -15.1 dB while it sounds, and silence far below."""
+    levels = json.loads(reported.figures.read_text())["vocals_db_per_second"]
+    assert len(levels) == SECONDS
+    assert levels[2:4] == pytest.approx([-15.1, -15.1], abs=0.5)
+    assert max(levels[0], levels[5]) < -60
+
+
+def test_clipped_and_inexact_samples_are_counted(tmp_path):
+    """Samples at full scale, and samples at which the stems miss the song, are counted one by one."""
+    folder = write_result(tmp_path)
+    path = folder / "stems" / "a <song>_Vocals.flac"
+    samples, _ = soundfile.read(path, dtype="int16")
+    samples[:7, 0] = 32767
+    samples[100, 1] += 5
+    soundfile.write(path, samples, RATE)
+    stems = {stem: folder / "stems" / f"a <song>_{stem.label}.flac" for stem in Stem}
+    figures = measure(stems, folder / "a <song>.flac")
+    assert figures.n_clipped == {"instrumental": 0, "vocals": 7}
+    assert figures.n_inexact == 8
+    assert figures.residual == pytest.approx(32767 / 32768)
+
+
+def test_a_tone_stands_at_its_place_on_the_mel_scale():
+    """1000 Hz is 1000 mel; the whole scale to 22050 Hz has 3923."""
+    power = np.zeros((1025, 3))
+    power[round(1000 / 22050 * 1024)] = 1.0
+    bands = mel_scale(power, RATE)
+    assert np.argmax(bands[:, 0]) == pytest.approx(1000 / 3923 * 129 - 1, abs=1.5)
+
+
+def test_the_page_needs_nothing_but_itself(reported):
+    """Every source and link in the page is inside it."""
+    text = reported.page.read_text("utf-8")
+    sources = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert len(sources) >= 11
+    assert all(source.startswith("data:") for source in sources)
+    assert "@@" not in text
+    assert "a &lt;song&gt;" in text
+    assert "a <song>" not in text
+
+
+def test_the_sheet_is_a_picture(reported):
+    """The PNG can be read and is wide enough to be looked at."""
+    from PIL import Image
+
+    with Image.open(reported.sheet) as image:
+        assert image.format == "PNG"
+        assert image.width >= 1000
+
+
+def test_a_long_song_is_linked(reported, tmp_path):
+    """Where sound would make the page too large, it plays the files beside it."""
+    folder = write_result(tmp_path)
+    (finding,) = find_results(folder / "stems", folder / "a <song>.flac")
+    text = write_report(finding, audio="link").page.read_text("utf-8")
+    assert 'src="a%20%3Csong%3E_Vocals.flac"' in text
+    assert 'src="../a%20%3Csong%3E.flac"' in text
+
+
+def test_without_the_song_there_is_a_report_of_the_stems(tmp_path):
+    """The song's own track and the residual are left out, and said to be unknown."""
+    folder = write_result(tmp_path)
+    (finding,) = find_results(folder / "stems" / "a <song>_Vocals.flac")
+    report = write_report(finding, audio="link")
+    assert json.loads(report.figures.read_text())["residual"] is None
+    assert 'data-track="mix"' not in report.page.read_text("utf-8")
+
+
+def test_results_that_are_none_get_a_message(tmp_path):
+    """A folder without stems, a missing file, a lonely stem, one song for many results."""
+    with pytest.raises(AudioError, match="holds no stems"):
+        find_results(tmp_path)
+    with pytest.raises(AudioError, match="does not exist"):
+        find_results(tmp_path / "nothing.flac")
+    folder = write_result(tmp_path) / "stems"
+    for path in list(folder.iterdir()):
+        shutil.copy(path, folder / path.name.replace("a <song>", "b"))
+    with pytest.raises(UsageError, match="2 songs"):
+        find_results(folder, tmp_path / "a <song>.flac")
+    (folder / "b_Instrumental.flac").unlink()
+    with pytest.raises(AudioError, match="both stems"):
+        find_results(folder / "b_Vocals.flac")
+
+
+FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--mute-audio"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--autoplay-policy=no-user-gesture-required",
+)
+TIMES = "return [...document.querySelectorAll('audio')].map(one => one.currentTime)"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium, driven by its own driver."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if chromium is None or driver is None:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in FLAGS:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    chrome.set_script_timeout(30)
+    yield chrome
+    chrome.quit()
+
+
+@pytest.fixture
+def page(browser, reported):
+    """The report, opened from disk, its players ready."""
+    browser.set_window_size(1280, 900)
+    browser.get(reported.page.as_uri())
+    ready = "return [...document.querySelectorAll('audio')].every(one => one.readyState === 4)"
+    until(browser, ready)
+    return browser
+
+
+def until(browser, script: str, seconds: float = 20.0) -> None:
+    """Wait until a script returns something true."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, seconds, poll_frequency=0.05).until(lambda one: one.execute_script(script))
+
+
+def press(browser, key: str) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(browser).send_keys(key).perform()
+
+
+def test_the_page_opens_from_disk_without_errors(page):
+    """Nothing is logged, three players are ready and every picture of the chosen scale can be seen."""
+    assert [entry for entry in page.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    durations = page.execute_script("return [...document.querySelectorAll('audio')].map(one => one.duration)")
+    assert durations == pytest.approx([SECONDS] * 3, abs=0.1)
+    visible = """return [...document.images].filter(one =>
+        one.complete && one.naturalWidth > 100 && one.getBoundingClientRect().height > 50).length"""
+    assert page.execute_script(visible) == 4
+    page.execute_script("document.querySelector('[data-scale=linear][role=radio]').click()")
+    until(page, "return [...document.images].filter(one => one.getBoundingClientRect().height > 50).length === 4")
+
+
+def test_switching_while_it_plays_keeps_the_position(page):
+    """Another track is heard at once, and the clock goes on from where it was."""
+    press(page, " ")
+    until(page, "return document.querySelector('audio').currentTime > 0.5")
+    script = """
+        const [done] = [arguments[arguments.length - 1]], audio = [...document.querySelectorAll('audio')];
+        const before = audio[0].currentTime, when = performance.now();
+        document.querySelector('[data-track=vocals][role=radio]').click();
+        const heard = audio.filter(one => !one.muted).map(one => one.dataset.track);
+        setTimeout(() => done([before, audio[2].currentTime, (performance.now() - when) / 1000, heard]), 300);
+    """
+    before, after, elapsed, heard = page.execute_async_script(script)
+    assert heard == ["vocals"]
+    assert after - before == pytest.approx(elapsed, abs=0.2)
+    assert max(page.execute_script(TIMES)) - min(page.execute_script(TIMES)) < 0.3
+
+
+def test_the_keyboard_is_enough(page):
+    """Space plays and pauses, digits choose, B goes back, arrows move."""
+    press(page, " ")
+    until(page, "return !document.querySelector('audio').paused")
+    press(page, " ")
+    assert page.execute_script("return [...document.querySelectorAll('audio')].every(one => one.paused)")
+    heard = "return [...document.querySelectorAll('audio')].filter(one => !one.muted).map(one => one.dataset.track)"
+    for key, track in (("2", "instrumental"), ("3", "vocals"), ("b", "instrumental"), ("1", "mix")):
+        press(page, key)
+        assert page.execute_script(heard) == [track]
+    before = page.execute_script(TIMES)[0]
+    press(page, "\ue014")  # arrow right
+    until(page, f"return document.querySelector('audio').currentTime > {min(before + 4.5, SECONDS - 0.2)}")
+    assert page.execute_script(TIMES) == pytest.approx([page.execute_script(TIMES)[0]] * 3, abs=0.05)
+
+
+def test_a_click_into_a_picture_goes_there(page):
+    """The middle of a spectrogram is the middle of the song, for all players."""
+    from selenium.webdriver.common.by import By
+
+    picture = next(one for one in page.find_elements(By.CSS_SELECTOR, ".time") if one.size["height"] > 50)
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
+    picture.click()
+    until(page, f"return Math.abs(document.querySelector('audio').currentTime - {SECONDS / 2}) < 0.1")
+    assert page.execute_script(TIMES) == pytest.approx([SECONDS / 2] * 3, abs=0.1)
+
+
+def test_the_page_fits_a_phone(page):
+    """At 390 pixels nothing is cut off and every button is large enough for a thumb."""
+    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    try:
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 390
+        small = """return [...document.querySelectorAll('#player button')].filter(one =>
+            one.getBoundingClientRect().height < 36 || one.getBoundingClientRect().right > 390).length"""
+        assert page.execute_script(small) == 0
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
