@@ -11,7 +11,8 @@ import soundfile
 import torch
 
 from frametx import Separator
-from frametx.edit_list import Section, read_edit_list
+from frametx.edit_list import Section
+from frametx.edit_list_file import read_edit_list
 from frametx.errors import AudioError, EditListError, FrametxError, UsageError
 from frametx.finished_song import open_edits
 from frametx.models.network import Network
