@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -15,6 +15,9 @@ from frametx.ensemble import Rule
 from frametx.errors import EditListError
 from frametx.outputs import Stem
 from frametx.windows import WindowOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SECTIONS = (
     Section(start_seconds=70.0, end_seconds=102.5, models=("v8",), checkpoints={"v8": "ab" * 32}),

@@ -34,11 +34,11 @@ class Blur(Network):
         self.gain = gain
 
     @classmethod
-    def recognises(cls, shapes):
+    def recognises(cls, _shapes):
         return False
 
     @classmethod
-    def sizes_from(cls, shapes):
+    def sizes_from(cls, _shapes):
         return {}
 
     def logits(self, x):
@@ -61,7 +61,7 @@ def base_separator(tiny_checkpoint):
 def separators(tiny_checkpoint):
     """Opens another model, whatever the section asks for."""
     separator = blur_separator(tiny_checkpoint, 90.0)
-    return lambda section: separator
+    return lambda _section: separator
 
 
 @pytest.fixture(scope="module")
