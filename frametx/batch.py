@@ -6,20 +6,24 @@ One song is a batch of one; there is no other way through the program.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from frametx.audio.partfile import remove_abandoned_parts
 from frametx.diskspace import RESERVE_BYTES, free_bytes, guess_seconds, stems_bytes
 from frametx.errors import FrametxError
 from frametx.events import Done, Event, Failed, Note, Skipped, Summary
 from frametx.job import Emit, Job, Work, run_job
 from frametx.naming import Naming, check_collisions
 from frametx.outputs import Stem
-from frametx.provenance import Ledger
 from frametx.separator import Separator
-from frametx.songs import Listing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from frametx.provenance import Ledger
+    from frametx.songs import Listing
 
 
 class Runner(Protocol):
@@ -120,6 +124,8 @@ def run_batch(
     tally = _Tally(plan.jobs, work, emit, ledger)
     for event in plan.settled:
         tally(event)
+    for folder in {target.parent for job in plan.jobs for target in job.targets.values()}:
+        remove_abandoned_parts(folder)
     warning = _room_warning(plan.jobs, work)
     if warning:
         tally(Note(message=warning))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from frametx.audio.formats import stem_format
 from frametx.errors import AudioError
-from frametx.outputs import OutputOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from frametx.outputs import OutputOptions
 
 RESERVE_BYTES = 64 * 2**20
 """What is left to everything else on the disk."""

@@ -14,17 +14,19 @@ skips what it doesn't know. Paths are text, times are seconds.
                           "interrupted": false}
 
 `start` comes when work on a song begins; its `seconds` is null where the file doesn't say its length. Then come any
-number of `progress` and one of `done` and `failed`. A song that needs no work has one `skipped`; so has what was passed over in a
-folder. A `traceback` is there only if the failure is frametx's own fault. `summary` is always last, also after Ctrl-C
-(`interrupted`). With several workers the events of different songs mix; a song whose worker died starts again.
+number of `progress` and one of `done` and `failed`. A song that needs no work has one `skipped`; so has what was passed
+over in a folder. A `traceback` is there only if the failure is frametx's own fault. `summary` is always last, also after
+Ctrl-C (`interrupted`). With several workers the events of different songs mix; a song whose worker died starts again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,16 +6,20 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from frametx.audio.reader import probe
 from frametx.diskspace import check_room, stems_bytes
 from frametx.errors import FrametxError
 from frametx.events import Done, Event, Failed, Progress, Start
 from frametx.outputs import OutputOptions, Stem, bit_depth_for
-from frametx.provenance import Recipe
-from frametx.separator import Separator
-from frametx.setup import Setup
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from frametx.provenance import Recipe
+    from frametx.separator import Separator
+    from frametx.setup import Setup
 
 Emit = Callable[[Event], None]
 

@@ -34,6 +34,7 @@ class Masker:
         device: Where it is.
         exact: Loads the same network in float32; used when a window comes out broken in a smaller format.
         notes: What a person should know about this run, each once.
+        became_exact: Whether a broken window made it float32.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Masker:
     device: torch.device
     exact: Callable[[], Network] | None = None
     notes: list[str] = field(default_factory=list)
+    became_exact: bool = False
 
     def feeder(self) -> Feeder:
         """A fresh feeder for one song."""
@@ -66,13 +68,18 @@ class Masker:
             return masks
         if self.exact is not None:
             self._say(f"{self.name}: a window came out broken in reduced precision; from here on it runs in float32")
-            self.network, self.exact = self.exact().to(self.device), None
+            self.use_exact()
             return self.masks(features, audible)
         if not bool(torch.isfinite(masks).all()):
             raise DeviceError(
                 f"model '{self.name}' returned values that are not numbers", "try --device cpu --precision fp32"
             )
         return masks
+
+    def use_exact(self) -> None:
+        """Run in float32 from here on."""
+        if self.exact is not None:
+            self.network, self.exact, self.became_exact = self.exact().to(self.device), None, True
 
     def batch_size(self, width: int) -> int:
         """How many windows of `width` frames to run at once: one on a CPU, what fits into memory on a GPU."""
@@ -114,7 +121,7 @@ class Feeder:
     """Feeds windows to a network that reads magnitudes alone; they may come in any order and any number at once."""
 
     def __init__(self, masker: Masker) -> None:
-        self._masker = masker
+        self.masker = masker
 
     def __call__(self, windows: Tensor, inside: Tensor) -> Tensor:
         """Masks of windows.
@@ -127,7 +134,10 @@ class Feeder:
             Float32 masks `[b 2 f t]`, the instrumental's share, in 0..1.
         """
         magnitude = windows.abs()
-        return self._masker.masks(self._features(windows, magnitude, inside), magnitude.amax(dim=(1, 2, 3)) > 0)
+        return self.masker.masks(self._features(windows, magnitude, inside), magnitude.amax(dim=(1, 2, 3)) > 0)
+
+    def remember(self, magnitude: Tensor, mask: Tensor) -> None:
+        """Take a window and its mask, both `[b 2 f t]`, as if the network had been asked."""
 
     def _features(self, windows: Tensor, magnitude: Tensor, inside: Tensor) -> Tensor:  # noqa: ARG002  (PhaseFeeder's)
         return magnitude
@@ -158,7 +168,7 @@ class HistoryFeeder(Feeder):
         magnitude = windows.abs()
         zeros = torch.zeros_like(magnitude)
         history = (self._history + [zeros] * 4)[:4]
-        mask = self._masker.masks(torch.cat([magnitude, *history], dim=1), magnitude.amax(dim=(1, 2, 3)) > 0)
+        mask = self.masker.masks(torch.cat([magnitude, *history], dim=1), magnitude.amax(dim=(1, 2, 3)) > 0)
         self.remember(magnitude, mask)
         return mask
 

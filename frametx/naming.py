@@ -7,14 +7,18 @@ import os
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from frametx.audio.tags import Tags, read_tags
 from frametx.errors import UsageError
-from frametx.outputs import Stem
-from frametx.songs import SongFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from frametx.outputs import Stem
+    from frametx.songs import SongFile
 
 DEFAULT_NAME = "{track}_{stem}"
 FIELDS = ("track", "stem", "model", "dir", "ext", "trackext", "artist", "title", "album", "n")

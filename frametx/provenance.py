@@ -13,18 +13,21 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from frametx import __version__
 from frametx.audio.tags import read_tags
 from frametx.errors import AudioError
-from frametx.outputs import OutputOptions, Stem
 from frametx.record import read_record
-from frametx.snapshots import Model
-from frametx.windows import WindowOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from frametx.outputs import OutputOptions, Stem
+    from frametx.snapshots import Model
+    from frametx.windows import WindowOptions
 
 LEDGER_NAME = ".frametx.jsonl"
 TAG = "frametx"

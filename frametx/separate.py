@@ -27,6 +27,7 @@ from frametx.stream import FrameBuffer, Watch
 from frametx.windows import WindowOptions, mask_source
 
 if TYPE_CHECKING:
+    from frametx.journal import Journal
     from frametx.masker import Masker
 
 Samples = np.ndarray[tuple[int, int], np.dtype[np.float32]]
@@ -137,6 +138,7 @@ def separate_blocks(
     *,
     progress: Progress | None = None,
     watch: Watch | None = None,
+    journal: Journal | None = None,
 ) -> Iterator[Stems]:
     """Separate a song, stretch by stretch, in memory that does not grow with its length.
 
@@ -147,6 +149,7 @@ def separate_blocks(
         options: Windows and ensemble.
         progress: Told how much is done.
         watch: Shown the masks of all models side by side, where there are several; not called for a silent song.
+        journal: Where masks are kept, and read back after an interruption.
 
     Yields:
         Stretches in order; together they are the whole song, to the sample.
@@ -161,7 +164,7 @@ def separate_blocks(
     waiting = _Waiting(song.channels)
     back = Resampler(SAMPLE_RATE, song.sample_rate, song.channels)
     n_left = survey.n_samples
-    for vocals in _vocals(song, survey, maskers, options, waiting, progress, watch):
+    for vocals in _vocals(song, survey, maskers, options, waiting, progress, watch, journal):
         samples = back.process(vocals.samples, last=vocals.last)[:, :n_left]
         if vocals.last and samples.shape[1] < n_left:  # the two resamplers may round the length down by a sample
             samples = np.pad(samples, ((0, 0), (0, n_left - samples.shape[1])))
@@ -178,6 +181,7 @@ def _vocals(
     waiting: _Waiting,
     progress: Progress | None,
     watch: Watch | None,
+    journal: Journal | None,
 ) -> Iterator[_Block]:
     """The estimated vocals at the networks' rate, `[c n]`, the song's own samples going to `waiting` on the way."""
     network, device = maskers[0].network, maskers[0].device
@@ -194,7 +198,13 @@ def _vocals(
             progress("separate", min(1.0, n_done / n_planned))
 
     source, n_planned = mask_source(
-        maskers, options, n_frames=n_frames, peak_magnitude=survey.peak_magnitude, on_chunk=on_chunk, watch=watch
+        maskers,
+        options,
+        n_frames=n_frames,
+        peak_magnitude=survey.peak_magnitude,
+        on_chunk=on_chunk,
+        watch=watch,
+        journal=journal,
     )
     stft = StreamingSTFT(network.n_fft, hop, device)
     istft = StreamingISTFT(network.n_fft, hop, device)
@@ -206,7 +216,7 @@ def _vocals(
         n_read += block.samples.shape[1]
         if n_read > survey.n_samples or (block.last and n_read < survey.n_samples):
             raise AudioError("the song changed while it was being read", "separate it again")
-        mix = torch.from_numpy(resampler.process(block.samples, last=block.last)).to(device)
+        mix = _upload(resampler.process(block.samples, last=block.last), device)
         buffer.append(stft.push(mix.expand(2, -1)))
         if block.last:
             buffer.append(stft.finish())
@@ -221,6 +231,14 @@ def _vocals(
         n_out += mask.shape[-1]
         buffer.drop_before(min(source.needs_from, n_out))
         yield _Block(_as_channels(samples, song.channels).cpu().numpy(), last=block.last)
+
+
+def _upload(samples: Samples, device: torch.device) -> Tensor:
+    """Bring samples to the device; from pinned memory a GPU fetches them while it computes."""
+    tensor = torch.from_numpy(samples)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def _with_nyquist(mask: Tensor, *, original: bool) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from frametx.audio.tags import Tags, read_tags
 from frametx.audio.writer import StemWriter, WrittenStem
 from frametx.device import dtype_name, pick_device, pick_dtype
 from frametx.errors import AudioError, UsageError
+from frametx.journal import Journal
 from frametx.masker import Masker
 from frametx.naming import Naming, check_collisions
 from frametx.outputs import OutputOptions, Stem, bit_depth_for, refuse_own_song
@@ -25,7 +27,6 @@ from frametx.overlap import Background
 from frametx.provenance import TAG, Recipe, file_sha256, recipe_for
 from frametx.separate import ArraySong, Progress, Samples, Song, Stems, Survey, separate_blocks, survey_song
 from frametx.setup import Setup, prepare
-from frametx.snapshots import Model
 from frametx.songs import SongFile
 from frametx.spectrum import SAMPLE_RATE
 from frametx.stream import Watch
@@ -33,6 +34,7 @@ from frametx.windows import WindowOptions, plans
 
 if TYPE_CHECKING:
     from frametx.models.network import Network
+    from frametx.snapshots import Model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +122,7 @@ class Separator:
         progress: Progress | None = None,
         recipe: Recipe | None = None,
         watch: Watch | None = None,
+        resumable: bool = True,
     ) -> Result:
         """Separate one file into stems.
 
@@ -132,10 +135,13 @@ class Separator:
             end_seconds: Where to end; None: at the end.
             progress: Told the stage (`survey`, `separate`) and how much of it is done, 0..1.
             recipe: What these options stand for, if it is known already.
-            watch: Shown the masks of all models side by side, where there are several.
+            watch: Shown the masks of all models side by side, where there are several; it doesn't see what an
+                interrupted run has computed already.
+            resumable: Keep the masks of a long song on disk, hidden beside the stems, until it is done; and go on
+                where an interrupted run with the same parameters stopped.
 
         Raises:
-            AudioError: The song cannot be read, or a stem cannot be written. Nothing is left behind.
+            AudioError: The song cannot be read, or a stem cannot be written. No stem is left behind.
         """
         options = options or OutputOptions()
         path = Path(path)
@@ -144,24 +150,12 @@ class Separator:
         with ExitStack() as stack:
             song = stack.enter_context(SongReader(path, start_seconds=start_seconds, end_seconds=end_seconds))
             targets = _targets(path, output, options)
-            writers = {
-                stem: stack.enter_context(
-                    StemWriter(
-                        target,
-                        format=options.format,
-                        sample_rate=song.sample_rate,
-                        channels=song.channels,
-                        bit_depth=bit_depth_for(options, song.info),
-                        overwrite=options.overwrite,
-                        n_samples=song.n_samples,
-                    )
-                )
-                for stem, target in targets.items()
-            }
+            writers = _open_writers(stack, targets, song, options)
             n_samples = 0
             with Background() as encoder, Background() as hasher:
                 digest = hasher.call(file_sha256, path)
-                for stems in self._stems(song, progress, song.n_samples, watch):
+                journal = self._journal(targets, recipe, digest) if resumable else None
+                for stems in self._stems(song, progress, song.n_samples, watch, journal):
                     encoder.call(_write, writers, stems)
                     n_samples += stems.mix.shape[1]
             sha256 = digest.result()
@@ -170,6 +164,8 @@ class Separator:
             for stem, writer in writers.items():
                 title = stem.label if options.title_suffix else None
                 written[stem] = writer.finish(tags=tags.for_stem(title, {TAG: recipe.tag(sha256)}))
+        if journal is not None:
+            journal.remove()
         notes = [*song.notes, *self.take_notes(), *_writing_notes(written, options)]
         return Result(
             source=path,
@@ -231,10 +227,18 @@ class Separator:
         return survey_song(song, self.n_fft, original=self.windows.grid, on_block=on_block)
 
     def separate_blocks(
-        self, song: Song, survey: Survey, *, progress: Progress | None = None, watch: Watch | None = None
+        self,
+        song: Song,
+        survey: Survey,
+        *,
+        progress: Progress | None = None,
+        watch: Watch | None = None,
+        journal: Journal | None = None,
     ) -> Iterator[Stems]:
         """The second pass, stretch by stretch; see `frametx.separate.separate_blocks`."""
-        return separate_blocks(song, survey, self.maskers, self.windows, progress=progress, watch=watch)
+        return separate_blocks(
+            song, survey, self.maskers, self.windows, progress=progress, watch=watch, journal=journal
+        )
 
     @property
     def networks(self) -> list[Network]:
@@ -242,7 +246,12 @@ class Separator:
         return [masker.network for masker in self.maskers]
 
     def _stems(
-        self, song: Any, progress: Progress | None, n_samples: int | None, watch: Watch | None = None
+        self,
+        song: Any,
+        progress: Progress | None,
+        n_samples: int | None,
+        watch: Watch | None = None,
+        journal: Journal | None = None,
     ) -> Iterator[Stems]:
         n_read = 0
 
@@ -255,7 +264,15 @@ class Separator:
         survey = self.survey(song, on_block)
         if progress is not None:
             progress("separate", 0.0)
-        return self.separate_blocks(song, survey, progress=progress, watch=watch)
+        return self.separate_blocks(song, survey, progress=progress, watch=watch, journal=journal)
+
+    def _journal(self, targets: Mapping[Stem, Path], recipe: Recipe, digest: Future[str]) -> Journal:
+        """Masks depend on the song's content, the recipe, and a little on what computes them and how many at once."""
+
+        def key() -> str:
+            return f"{digest.result()} {recipe.masks_key} {self.device.type} {self.windows.batch_size}"
+
+        return Journal(next(iter(targets.values())), key)
 
     def _masker(self, model: Model) -> Masker:
         def load() -> Network:
@@ -275,6 +292,25 @@ def separate_song(
 ) -> Result:
     """Separate one song; loads the models for it alone. See `Separator` for the options, and to separate many."""
     return Separator(models, **options).separate_file(path, output)
+
+
+def _open_writers(
+    stack: ExitStack, targets: Mapping[Stem, Path], song: SongReader, options: OutputOptions
+) -> dict[Stem, StemWriter]:
+    return {
+        stem: stack.enter_context(
+            StemWriter(
+                target,
+                format=options.format,
+                sample_rate=song.sample_rate,
+                channels=song.channels,
+                bit_depth=bit_depth_for(options, song.info),
+                overwrite=options.overwrite,
+                n_samples=song.n_samples,
+            )
+        )
+        for stem, target in targets.items()
+    }
 
 
 def _write(writers: Mapping[Stem, StemWriter], stems: Stems) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,6 +12,10 @@ from frametx.ensemble import Rule, check_weights
 from frametx.selftest import agrees_with_cpu
 from frametx.snapshots import Model, resolve_models
 from frametx.windows import WindowOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,8 +69,8 @@ def resolve_models(
         DownloadError: A snapshot could not be fetched.
     """
     manifest = manifest or load_manifest()
-    text = models if isinstance(models, str | Path) else ",".join(map(str, models))
-    names = _names(text, manifest)
+    names = _names(models, manifest) if isinstance(models, str | Path) else [str(name) for name in models]
+    names = names or [manifest.default]
     preset = manifest.presets.get(names[0]) if len(names) == 1 else None
     if preset is not None:
         names = list(preset.models)
@@ -90,7 +90,7 @@ def resolve_models(
         )
         found.append(Model(name=name, path=fetched, architecture=snapshot.architecture))
     if len({model.path for model in found}) < len(found):
-        raise UsageError(f"'{text}' names one checkpoint twice", "name every model once")
+        raise UsageError(f"'{','.join(names)}' names one checkpoint twice", "name every model once")
     return found, windows
 
 

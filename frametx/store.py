@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +16,15 @@ from frametx.cache_folder import (
     CacheFolder,
     Status,
     bundled_path,
-    checkpoint_suffix,
     digest_of,
     missing,
 )
 from frametx.download.claim import claimed, locked
 from frametx.download.fetch import fetch
-from frametx.download.job import Job, amount
-from frametx.download.links import host_of
+from frametx.download.job import Job
 from frametx.download.part import PartFile
-from frametx.errors import DownloadError, QuotaExceeded
 from frametx.record import read_record
+from frametx.sources import admit, fetch_from, limit_bytes, wrong_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,12 +34,6 @@ if TYPE_CHECKING:
 
     OnBytes = Callable[[int, int | None], None]
     OnNote = Callable[[str], None]
-
-SPARE_BYTES = 64 << 20
-# The sizes of some old checkpoints are inferred: a file up to so many times smaller or larger may still be the right one.
-SIZE_TOLERANCE = 2
-# A checkpoint of which nothing is known may be this large at most.
-UNKNOWN_LIMIT_BYTES = 16 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,14 +137,14 @@ class Store:
             with claimed(folder.part) as part:
                 job = Job(
                     part=part,
-                    limit_bytes=_limit_bytes(snapshot),
+                    limit_bytes=limit_bytes(snapshot),
                     sha256=folder.expected_sha256(),
-                    admit=lambda size, done: _admit(snapshot, folder.path, size, done),
+                    admit=lambda size, done: admit(snapshot, folder.path, size, done),
                     on_bytes=on_bytes,
                     on_note=on_note,
                     wait=self._wait,
                 )
-                return _fetch_any(folder, sources, job)
+                return fetch_from(folder, sources, job)
 
     def adopt(
         self, snapshot: Snapshot, file: Path, *, on_bytes: OnBytes = _no_bytes, on_note: OnNote = _no_note
@@ -175,14 +166,14 @@ class Store:
             try:
                 job = Job(
                     part=part,
-                    limit_bytes=_limit_bytes(snapshot),
-                    admit=lambda size, done: _admit(snapshot, folder.path, size, done),
+                    limit_bytes=limit_bytes(snapshot),
+                    admit=lambda size, done: admit(snapshot, folder.path, size, done),
                     on_bytes=on_bytes,
                 )
                 fetched = fetch(file.absolute().as_uri(), job)
                 expected = folder.expected_sha256() or folder.present_sha256()
                 if expected is not None and fetched.sha256 != expected:
-                    raise _wrong_digest(snapshot, str(file), fetched.sha256, expected)
+                    raise wrong_digest(snapshot, str(file), fetched.sha256, expected)
                 vouched: Vouched = "imported"
                 if folder.expected_sha256() is not None:
                     vouched = "pinned" if snapshot.sha256 else "first use"
@@ -247,87 +238,6 @@ class Store:
             raise missing(snapshot, folder, self.status(snapshot))
         with locked(folder.path, what=snapshot.name, on_note=on_note):
             return folder.remove(forget=forget)
-
-
-def _fetch_any(folder: CacheFolder, sources: tuple[str, ...], job: Job) -> Path:
-    """Try the sources in order. When none works, raise the first failure, or the quota that will pass by itself."""
-    failures: list[DownloadError] = []
-    for source in sources:
-        try:
-            return _fetch_one(folder, source, job)
-        except DownloadError as error:
-            failures.append(error)
-            if source != sources[-1]:
-                job.on_note(f"{error.message}; trying the next source")
-    raise next((error for error in failures if isinstance(error, QuotaExceeded)), failures[0])
-
-
-def _fetch_one(folder: CacheFolder, source: str, job: Job) -> Path:
-    """Fetch from one source and put the file in its place; once more from the start when the digest is wrong."""
-    snapshot = folder.snapshot
-    job.on_note(f"fetching {snapshot.name} from {host_of(source)}")
-    fetched = fetch(source, job)
-    if job.sha256 is not None and fetched.sha256 != job.sha256:
-        job.on_note("the file has another digest than expected; fetching it again from the beginning")
-        job.part.unlink(missing_ok=True)
-        fetched = fetch(source, job)
-        if fetched.sha256 != job.sha256:
-            job.part.unlink(missing_ok=True)
-            raise _wrong_digest(snapshot, source, fetched.sha256, job.sha256)
-    if not checkpoint_suffix(job.part):
-        with job.part.open("rb") as file:
-            head = file.read(24)
-        job.part.unlink(missing_ok=True)
-        raise DownloadError(f"{source} is no checkpoint: it begins with {head!r}", "check the link")
-    if snapshot.sha256 is None and fetched.vouched_by == "mac":
-        job.on_note(
-            f"the file matches the code in its link; no digest of {snapshot.name!r} was ever published. "
-            f'To pin it, write into your models.toml: [snapshots."{snapshot.name}"] sha256 = "{fetched.sha256}"'
-        )
-    vouched: Vouched = "pinned" if snapshot.sha256 else "first use"
-    return folder.install(job.part, source=source, sha256=fetched.sha256, vouched=vouched)
-
-
-def _admit(snapshot: Snapshot, folder: Path, size: int | None, done: int) -> None:
-    """Refuse a size that cannot be right or does not fit on the disk, before a byte of it is read."""
-    if size is None:
-        size = snapshot.size_bytes or snapshot.tensor_bytes or 0
-    elif snapshot.size_bytes is not None and size != snapshot.size_bytes:
-        raise DownloadError(
-            f"snapshot {snapshot.name!r} must have {snapshot.size_bytes} bytes; this file has {size}",
-            "it is another file, or a damaged one: check the link",
-        )
-    elif snapshot.tensor_bytes is not None and size < snapshot.tensor_bytes / SIZE_TOLERANCE:
-        raise DownloadError(
-            f"snapshot {snapshot.name!r} holds {amount(snapshot.tensor_bytes)} of tensors; this file has {amount(size)}",
-            "it is another file, or a damaged one: check the link",
-        )
-    needed = size - done + SPARE_BYTES
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise DownloadError(
-            f"{snapshot.name!r} needs {amount(needed)} more in {folder}; {amount(free)} are free",
-            "make room (`frametx models list` shows sizes), or put the cache elsewhere with FRAMETX_CACHE",
-        )
-
-
-def _limit_bytes(snapshot: Snapshot) -> int:
-    """Return how large a snapshot's file may be at most."""
-    if snapshot.size_bytes is not None:
-        return snapshot.size_bytes
-    if snapshot.tensor_bytes is not None:
-        return SIZE_TOLERANCE * snapshot.tensor_bytes + SPARE_BYTES
-    return UNKNOWN_LIMIT_BYTES
-
-
-def _wrong_digest(snapshot: Snapshot, source: str, found: str, expected: str) -> DownloadError:
-    if snapshot.sha256 is not None:
-        why = f"{snapshot.origin} expects {expected}"
-        hint = "it is another file, or a damaged one: check the link, or correct the sha256"
-    else:
-        why = f"the one that is or was here has {expected}"
-        hint = f"if the new file is right, run `frametx models remove {snapshot.name} --forget` first"
-    return DownloadError(f"{source} has the digest {found}; {why}", hint)
 
 
 def _verify_file(folder: CacheFolder, path: Path, on_bytes: OnBytes) -> Verdict:

@@ -18,7 +18,6 @@ from frametx.chunks import Chunk, MaskJoiner
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from frametx.masker import Feeder
 
 Watch = Callable[[list[Tensor], Tensor], None]
 """Shown masks of several models, each `[c f t]` without the Nyquist bin, and the mix's spectrum, `[c f t]` with it."""
@@ -81,6 +80,13 @@ class MaskSource(Protocol):
         """Do what the buffer allows; return the mask frames that are final now, `[c f t]`, t >= 0."""
 
 
+class WindowFeeder(Protocol):
+    """Turns windows into masks, see `frametx.masker.Feeder`."""
+
+    def __call__(self, windows: Tensor, inside: Tensor) -> Tensor:
+        """Masks `[b 2 f t]` of windows, complex `[b 2 f t]`, with `inside` bool `[b t]`."""
+
+
 class MaskStream:
     """One model with one plan of chunks.
 
@@ -96,7 +102,7 @@ class MaskStream:
 
     def __init__(
         self,
-        feeder: Feeder,
+        feeder: WindowFeeder,
         chunks: list[Chunk],
         *,
         fade: int,

@@ -18,8 +18,9 @@ from frametx.stream import JoinedMasks, MaskSource, MaskStream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from frametx.journal import Journal
     from frametx.masker import Masker
-    from frametx.stream import Watch
+    from frametx.stream import Watch, WindowFeeder
 
 DEFAULT_CROP = 1792
 DEFAULT_CONTEXT = 128
@@ -86,6 +87,7 @@ def mask_source(
     peak_magnitude: float,
     on_chunk: Callable[[int], None] | None = None,
     watch: Watch | None = None,
+    journal: Journal | None = None,
 ) -> tuple[MaskSource, int]:
     """Build the one source that says the song's mask.
 
@@ -96,6 +98,7 @@ def mask_source(
         peak_magnitude: The song's largest magnitude, greater than 0.
         on_chunk: Called with the number of frames that a finished batch owned.
         watch: Shown the masks of all models side by side, where there are several.
+        journal: Where masks are kept, and read back after an interruption.
 
     Returns:
         The source, and how many frames `on_chunk` will have been called with in the end.
@@ -103,13 +106,17 @@ def mask_source(
     Raises:
         ModelLimitError: A model cannot take windows of that width.
     """
-    n_planned = 0
+    n_planned = n_streams = 0
     per_model: list[MaskSource] = []
     for masker in maskers:
         streams: list[MaskSource] = []
         for plan in plans(masker.name, masker.network, options, n_frames):
+            feeder: WindowFeeder = masker.feeder()
+            if journal is not None:
+                feeder = journal.feeder(masker.feeder(), n_streams, len(plan.chunks))
             n_planned += n_frames
-            streams.append(_stream(masker, plan, options.batch_size, peak_magnitude, on_chunk))
+            n_streams += 1
+            streams.append(_stream(masker, feeder, plan, options.batch_size, peak_magnitude, on_chunk))
         per_model.append(streams[0] if len(streams) == 1 else JoinedMasks(streams, _mean))
     source = per_model[0]
     if len(per_model) > 1:
@@ -160,6 +167,7 @@ def _plan(name: str, network: Network, options: WindowOptions, n_frames: int) ->
 
 def _stream(
     masker: Masker,
+    feeder: WindowFeeder,
     plan: Plan,
     batch_size: int | None,
     peak_magnitude: float,
@@ -169,7 +177,7 @@ def _stream(
     if network.feeding is Feeding.HISTORY:
         batch_size = 1
     return MaskStream(
-        masker.feeder(),
+        feeder,
         plan.chunks,
         fade=plan.fade,
         peak_magnitude=peak_magnitude,

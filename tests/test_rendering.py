@@ -48,7 +48,7 @@ class Blur(Network):
 
 def blur_separator(checkpoint, gain: float) -> Separator:
     separator = Separator(checkpoint, device="cpu", precision="fp32")
-    separator._maskers[0].network = Blur(gain)
+    separator.maskers[0].network = Blur(gain)
     return separator
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import pytest
 
+from frametx import sources
 from frametx import store as store_module
 from frametx.download import claim
 from frametx.errors import DownloadError, QuotaExceeded, SnapshotMissing
@@ -295,10 +296,10 @@ def test_a_second_process_says_what_it_waits_for(store, snapshot, mega, monkeypa
 
     second = threading.Thread(target=store.fetch, args=(snapshot,), kwargs={"on_note": note})
     second.start()
-    assert waiting.wait(10)
+    assert waiting.wait(60)
     go_on.set()
-    first.join(10)
-    second.join(10)
+    first.join(60)
+    second.join(60)
     assert "waiting for another process that is fetching v10" in notes[0]
     assert "lock" in notes[0]
     assert len(mega.ranges) == 2  # the cut one and its continuation, both by the first
@@ -310,7 +311,7 @@ def test_where_locks_lie_the_file_is_still_right(store, snapshot, mega, checkpoi
     folder = store.folder(snapshot).path
     folder.mkdir(parents=True)
     (folder / "model.part").write_bytes(checkpoint[:1_000_000])
-    both_began = threading.Barrier(2, timeout=10)
+    both_began = threading.Barrier(2, timeout=60)
     results = []
 
     def fetch():
@@ -322,7 +323,7 @@ def test_where_locks_lie_the_file_is_still_right(store, snapshot, mega, checkpoi
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert [result == checkpoint for result in results] == [True, True]
     assert names(store, snapshot) == {"model.pth", "model.pth.json"}
 
@@ -330,7 +331,7 @@ def test_where_locks_lie_the_file_is_still_right(store, snapshot, mega, checkpoi
 def test_too_little_space_is_said_before_anything_is_read(store, snapshot, mega, monkeypatch):
     """The file's size and a reserve must be free."""
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(store_module.shutil, "disk_usage", lambda _path: usage._replace(free=60_000_000))
+    monkeypatch.setattr(sources.shutil, "disk_usage", lambda _path: usage._replace(free=60_000_000))
     with pytest.raises(DownloadError, match=r"'v10' needs 70 MB more in .*; 60 MB are free") as caught:
         store.fetch(snapshot)
     assert "FRAMETX_CACHE" in caught.value.hint
@@ -355,7 +356,7 @@ def small_disk(tmp_path):
 
 def test_a_full_disk_loses_nothing(small_disk, snapshot, tmp_path, monkeypatch, mega, checkpoint):
     """A disk that fills up meanwhile ends the download with what to do; the part is whole and is continued elsewhere."""
-    monkeypatch.setattr(store_module, "SPARE_BYTES", -(10**9))  # as if another program took the space later
+    monkeypatch.setattr(sources, "SPARE_BYTES", -(10**9))  # as if another program took the space later
     store = Store(small_disk / "cache")
     with pytest.raises(
         DownloadError, match=r"the disk is full at .*; the 1\.97 MB that were fetched are kept"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 import secrets
 import time
+import zlib
 from typing import TYPE_CHECKING
 
 from frametx.errors import AudioError
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME_MAX_BYTES = 255  # what the usual file systems allow
+_HOST = f"{zlib.crc32(platform.node().encode('utf-8', 'replace')):08x}"
+_PART = re.compile(r"\..*\.(\d+)-(?:([0-9a-f]{8})-)?[0-9a-f]{8}\.part")
 
 
 class PartFile:
@@ -28,7 +32,7 @@ class PartFile:
         overwrite: Replace a file that is there.
 
     Attributes:
-        path: The hidden name, `.<target>.<process>-<random>.part`, which no search for audio files matches.
+        path: The hidden name, `.<target>.<process>-<host>-<random>.part`, which no search for audio files matches.
         error: The first failure, if there was one.
 
     Raises:
@@ -115,35 +119,38 @@ class PartFile:
 def remove_abandoned_parts(folder: Path, *, older_than_seconds: float = 3600.0) -> int:
     """Remove what processes that were killed left in a folder; returns how many files.
 
-    Only files are removed whose process is gone and which nobody has written to for a while: on a shared folder the
-    process may live on another machine.
+    Files of this machine go when their process is gone. Of other machines' processes on a shared folder nobody knows
+    here whether they live: their files go when nobody has written to them for a while.
     """
     n_removed = 0
-    for path in folder.glob(".*.part"):
-        found = re.search(r"\.(\d+)-[0-9a-f]{8}\.part$", path.name)
-        if found is None or _is_running(int(found[1])):
-            continue
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime >= older_than_seconds:
-                path.unlink()
-                n_removed += 1
+    now = time.time()
+    with contextlib.suppress(OSError):  # no such folder, or no right to read it
+        for entry in os.scandir(folder):
+            found = _PART.fullmatch(entry.name)
+            if found is None:
+                continue
+            with contextlib.suppress(OSError):  # gone already; or, on Windows, in use, which is the answer
+                here = found.group(2) == _HOST
+                if not _lives(int(found.group(1))) if here else now - entry.stat().st_mtime >= older_than_seconds:
+                    (folder / entry.name).unlink()
+                    n_removed += 1
     return n_removed
 
 
-def _is_running(process_id: int) -> bool:
-    if os.name == "nt":
-        return False  # Windows lets nobody remove a file that is open
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
 def _name_beside(target: Path) -> Path:
-    suffix = f".{os.getpid()}-{secrets.token_hex(4)}.part"
+    suffix = f".{os.getpid()}-{_HOST}-{secrets.token_hex(4)}.part"
     room = _NAME_MAX_BYTES - len(os.fsencode(suffix)) - 1
     name = os.fsencode(target.name)[:room].decode("utf-8", errors="ignore")  # the cut may be inside a letter
     return target.with_name(f".{name}{suffix}")
+
+
+def _lives(pid: int) -> bool:
+    if os.name == "nt":
+        return pid == os.getpid()
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

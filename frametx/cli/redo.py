@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frametx.cli import separate_options as options  # noqa: TC001  (typer reads annotations)
+from frametx.cli import separate_options as options
 from frametx.cli.console import one_song_progress, say
 from frametx.cli.sections import section_times
 from frametx.cli.window_options import window_options

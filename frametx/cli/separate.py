@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ from frametx.songs import find_songs, read_list
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from frametx.batch import Runner
+    from frametx.setup import Setup
+
 
 def separate(
     inputs: options.Inputs = None,
@@ -34,6 +38,7 @@ def separate(
     format_: options.Format = "flac",
     bit_depth: options.BitDepthOption = "auto",
     device: options.Device = "auto",
+    jobs: options.Jobs = 1,
     precision: options.PrecisionOption = "auto",
     crop: options.Crop = None,
     context: options.Context = None,
@@ -68,8 +73,9 @@ def separate(
         stems, format_, bit_depth, overwrite=overwrite, tags=not no_tags, title_suffix=not plain_title
     )
     windows = _windows(ensemble, weights, crop, context, batch_size, compat, tta=tta, postprocess=postprocess)
+    devices = device.split(",")
     with _terminable(), without_pipes(_inputs(inputs, from_file), output) as (paths, folder):
-        from frametx.batch import InProcess, plan_batch, run_batch  # noqa: PLC0415  (torch)
+        from frametx.batch import plan_batch, run_batch  # noqa: PLC0415  (torch)
         from frametx.job import Work  # noqa: PLC0415  (torch)
         from frametx.naming import Naming  # noqa: PLC0415  (numpy)
         from frametx.provenance import Ledger, recipe_for  # noqa: PLC0415  (torch)
@@ -80,7 +86,7 @@ def separate(
         with transfer(quiet=quiet or json) as fetching:
             setup = prepare(
                 model,
-                device=device,
+                device=devices[0],
                 precision=precision,
                 windows=windows,
                 offline=offline,
@@ -100,9 +106,10 @@ def separate(
         naming = Naming(template=name, model="+".join(names))
         plan = plan_batch(listing, naming, folder, work, ledger=ledger, overwrite=overwrite)
         if plan.jobs and not quiet and not json:
-            say(f"model {', '.join(names)} on {setup.device} in {setup.precision}")
+            say(f"model {', '.join(names)} on {', '.join([setup.device, *devices[1:]])} in {setup.precision}")
         with batch_view(json=json, quiet=quiet, verbose=verbose) as show:
-            summary = run_batch(plan, work, InProcess(), show, ledger=ledger, fail_fast=fail_fast)
+            runner = _runner(setup, devices, jobs)
+            summary = run_batch(plan, work, runner, show, ledger=ledger, fail_fast=fail_fast)
     if summary.failed:
         raise typer.Exit(EXIT_FAILED)
 
@@ -145,6 +152,19 @@ def _windows(
         postprocess=postprocess,
         original=compat == "original",
     )
+
+
+def _runner(setup: Setup, devices: list[str], jobs: int) -> Runner:
+    """What does the songs: this process, or `jobs` processes on every device."""
+    from frametx.batch import InProcess  # noqa: PLC0415  (torch)
+    from frametx.device import pick_device  # noqa: PLC0415  (torch)
+
+    if len(devices) * jobs == 1:
+        return InProcess()
+    from frametx.workers import Workers  # noqa: PLC0415  (torch)
+
+    places = [setup.device, *(str(pick_device(name)) for name in devices[1:])]
+    return Workers([replace(setup, device=place) for place in places for _ in range(jobs)])
 
 
 def _inputs(named: list[Path] | None, list_file: Path | None) -> list[Path]:

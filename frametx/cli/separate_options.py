@@ -47,7 +47,13 @@ Weights = Annotated[str | None, typer.Option(help="Weights for --ensemble mean, 
 StemsOption = Annotated[str, typer.Option("--stems", help="both, instrumental or vocals.")]
 Format = Annotated[str, typer.Option("-f", "--format", help="flac, wav, mp3, ogg, opus or m4a.")]
 BitDepthOption = Annotated[str, typer.Option("--bit-depth", help="auto (the song's own), 16, 24 or float.")]
-Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps; several with commas.")]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "-j", "--jobs", min=1, help="Songs at once, each in a process of its own; on a CPU threads are divided."
+    ),
+]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 Crop = Annotated[
     int | None, typer.Option("-c", "--crop", "--cropsize", help="Frames a window owns (1024 samples each).")

@@ -11,12 +11,17 @@ Memory grows with the number of frames instead of its square. Exact up to roundi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frametx.models.layers import RotaryEmbedding
+from frametx.models.held import Workspace, attend_blockwise, worthwhile
+from frametx.models.layers import Conv, RotaryEmbedding, convolve_together
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,17 +38,23 @@ class Factor:
 
 
 class Scores:
-    """A sum of scores as a list of factors, each with the number of times it occurs."""
+    """A sum of scores as a list of factors, each with the number of times it occurs.
 
-    def __init__(self, terms: dict[Factor, int] | None = None) -> None:
+    Args:
+        terms: The factors and their counts; None for an empty sum.
+        workspace: Buffers this forward pass may hold scores in, where that is faster.
+    """
+
+    def __init__(self, terms: dict[Factor, int] | None = None, workspace: Workspace | None = None) -> None:
         self.terms = terms or {}
+        self.workspace = workspace
 
     def __add__(self, other: Scores) -> Scores:
         """Sum two sums; a factor that occurs in both is kept once."""
         terms = dict(self.terms)
         for factor, count in other.terms.items():
             terms[factor] = terms.get(factor, 0) + count
-        return Scores(terms)
+        return Scores(terms, self.workspace or other.workspace)
 
     def concatenated(self) -> tuple[Tensor, Tensor]:
         """Return one query and one key `[b a t h d]` whose product is the sum."""
@@ -59,17 +70,20 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.view(*x.shape[:-1], heads, -1)
 
 
-def attend(scores: Scores, value: Tensor) -> Tensor:
+def attend(scores: Scores, value: Tensor, chain: str | None = None) -> Tensor:
     """Weigh the values of all frames by the softmax of the scores; each map and head on its own.
 
     Args:
         scores: The summed scores.
         value: `[b a t h d]`.
+        chain: The chain that will go on from these scores, if any.
 
     Returns:
         `[b a t f]`, heads merged.
     """
     b, a, t, h, d = value.shape
+    if worthwhile(value) and (chain or len(scores.terms) > 1):
+        return attend_blockwise(scores.terms, value, scores.workspace, chain)
     query, key = scores.concatenated()
     width = max(query.shape[-1], d)
     # the fused kernels want the same width everywhere; zeros change nothing
@@ -102,6 +116,17 @@ def _softmax_dtype(scores: Tensor) -> torch.dtype:
     return torch.float64 if scores.dtype == torch.float64 else torch.float32
 
 
+def _apply(projections: Sequence[nn.Module], x: Tensor) -> list[Tensor]:
+    """Apply projections to one tensor; those that begin with a convolution begin together."""
+    firsts = [projection[0] for projection in projections if isinstance(projection, nn.Sequential)]
+    convs = [first for first in firsts if isinstance(first, Conv) and first.groups == 1]
+    if len(convs) < len(projections):
+        return [projection(x) for projection in projections]
+    starts = convolve_together(convs, x)
+    rests = [list(projection.children())[1:] for projection in projections]
+    return [nn.Sequential(*rest)(start) for rest, start in zip(rests, starts, strict=True)]
+
+
 class ResidualAttention(nn.Module):
     """Attention over frames for several maps side by side, with scores that add up from layer to layer.
 
@@ -112,12 +137,20 @@ class ResidualAttention(nn.Module):
         output: What is applied to the attended values.
         features: Bins of the level.
         heads: Heads, consecutive groups of bins.
+        chain: The name of the chain of scores that goes through this attention, if any.
     """
 
     def __init__(
-        self, projections: tuple[nn.Module, nn.Module, nn.Module], output: nn.Module, features: int, heads: int
+        self,
+        projections: tuple[nn.Module, nn.Module, nn.Module],
+        output: nn.Module,
+        features: int,
+        heads: int,
+        *,
+        chain: str | None = None,
     ) -> None:
         super().__init__()
+        self.chain = chain
         self.heads = heads
         self.scale = features**-0.5
         self.embedding = RotaryEmbedding(features // heads)
@@ -126,9 +159,14 @@ class ResidualAttention(nn.Module):
 
     def project(self, x: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return rotated query, rotated key and value, each `[b a t h d]`, the query scaled."""
-        query = self.embedding(split_heads(self.q_proj(x), self.heads), scale=self.scale)
-        key = self.embedding(split_heads(self.k_proj(memory), self.heads))
-        return query, key, split_heads(self.v_proj(memory), self.heads)
+        projections = (self.q_proj, self.k_proj, self.v_proj)
+        if x is memory:
+            q, k, v = _apply(projections, x)
+        else:
+            q, (k, v) = self.q_proj(x), _apply(projections[1:], memory)
+        query = self.embedding(split_heads(q, self.heads), scale=self.scale)
+        key = self.embedding(split_heads(k, self.heads))
+        return query, key, split_heads(v, self.heads)
 
     def forward(self, x: Tensor, memory: Tensor | None = None, previous: Scores | None = None) -> tuple[Tensor, Scores]:
         """Attend.
@@ -145,4 +183,4 @@ class ResidualAttention(nn.Module):
         scores = Scores({Factor(query, key): 1})
         if previous is not None:
             scores = scores + previous
-        return self.o_proj(attend(scores, value)), scores
+        return self.o_proj(attend(scores, value, self.chain)), scores

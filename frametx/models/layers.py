@@ -48,6 +48,19 @@ def squared_relu(x: Tensor) -> Tensor:
     return F.relu(x).square() if torch.is_grad_enabled() else x.relu_().square_()
 
 
+SMALL_KERNEL = 5
+PACKED = 8
+
+
+def convolve_channels_last(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: tuple[int, int]
+) -> Tensor:
+    """Convolve with channels last in memory: twice as fast on CPUs, even when the layout has to be changed for it."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    weight = weight.contiguous(memory_format=torch.channels_last)
+    return F.conv2d(x, weight, bias, stride, padding)
+
+
 class Conv(nn.Conv2d):
     """A convolution over frames and bins that keeps the size at stride 1.
 
@@ -82,14 +95,49 @@ class Conv(nn.Conv2d):
         if x.device.type == "cpu" and not torch.is_grad_enabled() and self.groups == 1:
             if self.kernel_size == (1, 1):
                 return self._mix(x[:, :, :: stride[0], :: stride[1]])
-            # up to twice as fast on CPUs, even when the layout has to be changed for it
-            x = x.contiguous(memory_format=torch.channels_last)
-            weight = weight.contiguous(memory_format=torch.channels_last)
+            if self.out_channels == 1 and self.kernel_size[0] > SMALL_KERNEL and x.shape[3] % PACKED == 0:
+                return self._packed(x)
+            return convolve_channels_last(x, weight, self.bias, stride, padding)
         return F.conv2d(x, weight, self.bias, stride, padding, 1, self.groups)
+
+    def _packed(self, x: Tensor) -> Tensor:
+        """Compute one channel as `PACKED` channels of every `PACKED`-th bin: kernels are written for many channels."""
+        size = self.kernel_size[0]
+        kernel = self.weight.transpose(2, 3)[0]  # in t f
+        weight = kernel.new_zeros(PACKED, *kernel.shape[:2], size + PACKED - 1)
+        for shift in range(PACKED):
+            weight[shift, ..., shift : shift + size] = kernel
+        y = convolve_channels_last(x, weight, None, (1, PACKED), (size // 2, size // 2))
+        y = y.permute(0, 2, 3, 1).reshape(x.shape[0], 1, x.shape[2], x.shape[3])
+        return y if self.bias is None else y.add_(self.bias)
 
     def _mix(self, x: Tensor) -> Tensor:
         y = mix_channels(x, self.weight.flatten(1))
         return y if self.bias is None else y.add_(self.bias.view(-1, 1, 1))
+
+
+def convolve_together(convs: Sequence[Conv], x: Tensor) -> list[Tensor]:
+    """Apply several convolutions of the same size to one tensor, as one convolution where that is faster.
+
+    Args:
+        convs: Same kernel and channels in, stride 1, no groups.
+        x: `[b c t f]`.
+
+    Returns:
+        One tensor `[b out t f]` for each.
+    """
+    if x.device.type != "cpu" or torch.is_grad_enabled():
+        return [conv(x) for conv in convs]
+    weight = torch.cat([conv.weight for conv in convs]).transpose(2, 3)
+    biases = [conv.bias for conv in convs if conv.bias is not None]
+    bias = torch.cat(biases) if biases else None
+    padding = (weight.shape[2] // 2, weight.shape[3] // 2)
+
+    def convolve(part: Tensor) -> Tensor:
+        return convolve_channels_last(part, weight, bias, (1, 1), padding)
+
+    y = in_strips(convolve, x, width=max(x.shape[1], weight.shape[0]) * x.shape[3], halo=padding[0])
+    return [part.contiguous() for part in torch.split(y, [conv.out_channels for conv in convs], dim=1)]
 
 
 class MultichannelLinear(nn.Module):
@@ -277,7 +325,8 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[b c t f]` to `[b out t' f']`."""
-        return in_strips(self._strip, x, halo=2 * (self.kernel // 2), stride=self.stride)
+        width = max(self.conv1.in_channels, self.conv1.out_channels) * x.shape[3]
+        return in_strips(self._strip, x, width=width, halo=2 * (self.kernel // 2), stride=self.stride)
 
     def _strip(self, x: Tensor) -> Tensor:
         h = self.conv2(self.activation(self.conv1(self.norm(x))))
@@ -332,10 +381,11 @@ class LeakyBlock(nn.Module):
 
     def forward(self, *parts: Tensor) -> Tensor:
         """Map `[b c t f]`, given in any number of parts, to `[b out t' f']`."""
+        width = max(self.conv2.in_channels, self.conv2.out_channels) * parts[0].shape[3]
         if isinstance(self.norm1, PlaneNorm):  # not local
             x = joined(parts)
-            return in_strips(self._convolve, self.norm1(x), x, stride=self.stride)
-        return in_strips(self._strip, *parts, stride=self.stride)
+            return in_strips(self._convolve, self.norm1(x), x, width=width, stride=self.stride)
+        return in_strips(self._strip, *parts, width=width, stride=self.stride)
 
     def _strip(self, *parts: Tensor) -> Tensor:
         x = joined(parts)

@@ -12,15 +12,20 @@ The result is the same, tensors stay in the processor's caches, and memory is ta
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-CPU_BINS = 96 * 1024
-"""Frames x bins of a strip on a CPU: a few MiB per handful of channels, so that hidden layers stay in the cache."""
-GPU_BINS = 2048 * 1024
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CPU_VALUES = 6 * 2**20
+"""Values of the widest layer in a strip on a CPU: below 32 MiB, what is freed is used again instead of given back."""
+GPU_VALUES = 128 * 2**20
 """The same on a GPU, where only memory matters."""
+MIN_FRAMES = 32
+"""Shorter strips would compute their margins for nothing."""
 HALO = 2
 """Two 3x3 convolutions in a row see two frames to each side."""
 
@@ -28,27 +33,30 @@ HALO = 2
 def in_strips(
     function: Callable[..., Tensor],
     *inputs: Tensor,
+    width: int,
     halo: int = HALO,
     stride: int = 1,
-    out: Tensor | None = None,
+    min_frames: int = MIN_FRAMES,
 ) -> Tensor:
     """Apply a function that sees at most `halo` frames to each side.
 
     Args:
         function: Maps tensors `[b c t f]` to one `[b out ceil(t / stride) f']`.
         inputs: All with the same number of frames.
+        width: Values per frame of the widest layer in the function.
         halo: How far the function sees, in frames; a multiple of `stride`.
         stride: Frames in per frame out.
-        out: Where to put the result; must be contiguous in bins.
+        min_frames: The shortest strip.
 
     Returns:
         What `function(*inputs)` is; strips only when no gradient is needed.
     """
-    n_frames, bins = inputs[0].shape[2], max(x.shape[3] for x in inputs)
-    size = (CPU_BINS if inputs[0].device.type == "cpu" else GPU_BINS) // bins
-    size = max(16, size // stride * stride)
-    if torch.is_grad_enabled() or (n_frames <= size + 2 * halo and out is None):
-        return function(*inputs)
+    batch, _, n_frames, _ = inputs[0].shape
+    values = CPU_VALUES if inputs[0].device.type == "cpu" else GPU_VALUES
+    size = max(min_frames, values // (batch * width)) // stride * stride
+    if torch.is_grad_enabled() or n_frames <= size + 2 * halo:
+        return function(*inputs).contiguous()
+    out: Tensor | None = None
     for start in range(0, n_frames, size):
         end = min(start + size, n_frames)
         first, last = max(0, start - halo), min(n_frames, end + halo)

@@ -70,7 +70,7 @@ class EncoderTransformer(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Scores]:
         """Map `[b c t f]` to `[b c+a t f]`; also returns the maps `[b a t f]` and their scores."""
         maps, scores = self.attn(self.norm1(x))
-        y = in_strips(self._feed_forward, x, maps)
+        y = in_strips(self._feed_forward, x, maps, width=self.conv1.out_channels * x.shape[3])
         return y, y[:, x.shape[1] :], scores
 
     def _feed_forward(self, x: Tensor, maps: Tensor) -> Tensor:
@@ -113,7 +113,8 @@ class DecoderTransformer(nn.Module):
         asking = self.norm2(torch.cat((x, maps), dim=1))
         # the skip ends in its maps, so they occur twice: as in training
         crossed, _ = self.skip_attn(asking, torch.cat((skip, skip_maps), dim=1), skip_scores)
-        return in_strips(self._feed_forward, x, skip_maps, maps, crossed)
+        width = self.conv1.out_channels * x.shape[3]
+        return in_strips(self._feed_forward, x, skip_maps, maps, crossed, width=width)
 
     def _feed_forward(self, x: Tensor, *appended: Tensor) -> Tensor:
         h = self.conv2(leaky_relu(self.conv1(self.norm3(torch.cat((x, *appended), dim=1)))))

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from frametx.models.attention import ResidualAttention, Scores
+from frametx.models.held import Workspace
 from frametx.models.layers import (
     Conv,
     FrameDecoder,
@@ -32,6 +33,7 @@ from frametx.models.layers import (
 )
 from frametx.models.network import Network, Shapes
 from frametx.models.positional import MAX_FRAMES, PositionalNetwork
+from frametx.models.strips import in_strips
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,14 +43,14 @@ N_LEVELS = len(CHANNEL_FACTORS)
 FIRST_LINEAR_LEVEL = 5
 
 
-def attention(maps: int, features: int, heads: int) -> ResidualAttention:
+def attention(maps: int, features: int, heads: int, chain: str | None = None) -> ResidualAttention:
     """Attention whose projections convolve each map by itself, then mix bins."""
 
     def projection() -> nn.Module:
         return nn.Sequential(Conv(maps, maps, 9, groups=maps), MultichannelLinear(maps, maps, features, features))
 
     output = MultichannelLinear(maps, maps, features, features)
-    return ResidualAttention((projection(), projection(), projection()), output, features, heads)
+    return ResidualAttention((projection(), projection(), projection()), output, features, heads, chain=chain)
 
 
 class LinearResBlock(nn.Module):
@@ -91,7 +93,7 @@ class EncoderTransformer(nn.Module):
         super().__init__()
         self.embed = Conv(channels, maps, 1, bias=True)
         self.norm1 = MultichannelLayerNorm(maps, features)
-        self.attn = attention(maps, features, heads)
+        self.attn = attention(maps, features, heads, "self")
         self.norm2 = MultichannelLayerNorm(maps, features)
         self.conv1 = Conv(maps, maps * expansion, 3, bias=True)
         self.conv2 = Conv(maps * expansion, maps, 3, bias=True)
@@ -101,8 +103,11 @@ class EncoderTransformer(nn.Module):
         h = self.embed(x)
         attended, scores = self.attn(self.norm1(h), previous=previous)
         h = add(attended, h)
-        h = add(self.conv2(squared_relu(self.conv1(self.norm2(h)))), h)
+        h = in_strips(self._feed_forward, h, width=self.conv1.out_channels * x.shape[3])
         return torch.cat((x, h), dim=1), h, scores
+
+    def _feed_forward(self, h: Tensor) -> Tensor:
+        return add(self.conv2(squared_relu(self.conv1(self.norm2(h)))), h)
 
 
 class DecoderTransformer(nn.Module):
@@ -120,7 +125,7 @@ class DecoderTransformer(nn.Module):
         super().__init__()
         self.embed = Conv(channels, maps, 1, bias=True)
         self.norm1 = MultichannelLayerNorm(maps, features)
-        self.attn1 = attention(maps, features, heads)
+        self.attn1 = attention(maps, features, heads, "self")
         self.norm2 = MultichannelLayerNorm(maps, features)
         self.attn2 = attention(maps, features, heads)
         self.norm3 = MultichannelLayerNorm(maps, features)
@@ -134,8 +139,11 @@ class DecoderTransformer(nn.Module):
         h = add(attended, h)
         attended, _ = self.attn2(self.norm2(h), skip_maps, skip_scores)
         h = add(attended, h)
-        h = add(self.conv2(squared_relu(self.conv1(self.norm3(h)))), h)
+        h = in_strips(self._feed_forward, h, width=self.conv1.out_channels * x.shape[3])
         return torch.cat((x, h), dim=1), chain
+
+    def _feed_forward(self, h: Tensor) -> Tensor:
+        return add(self.conv2(squared_relu(self.conv1(self.norm3(h)))), h)
 
 
 class V2b(Network):
@@ -194,7 +202,7 @@ class V2b(Network):
     def logits(self, x: Tensor) -> Tensor:
         """Map `[b c t f]` to `[b out t f]`; level k sees f / 2^(k-1) bins."""
         x = torch.cat((x, self.positional_embedding(x)), dim=1)
-        x, _, scores = self.enc0_transformer(x, None)
+        x, _, scores = self.enc0_transformer(x, Scores(workspace=Workspace()))
         skips: list[tuple[Tensor, Tensor, Scores]] = []
         for k in range(1, N_LEVELS + 1):
             x = self.get_submodule(f"enc{k}")(x)

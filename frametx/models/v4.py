@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from frametx.models.attention import Factor, ResidualAttention, Scores, attend
 from frametx.models.bridge import PlaneAttention
+from frametx.models.held import Workspace
 from frametx.models.layers import (
     ChannelNorm,
     Conv,
@@ -32,6 +33,7 @@ from frametx.models.layers import (
 )
 from frametx.models.network import Feeding, Network, Shapes
 from frametx.models.positional import MAX_FRAMES, PositionalNetwork
+from frametx.models.strips import in_strips
 
 CHANNEL_FACTORS = (1, 2, 4, 6, 8, 10, 12, 14, 16)
 N_LEVELS = len(CHANNEL_FACTORS)
@@ -45,14 +47,15 @@ class Attention(ResidualAttention):
         maps: Attention maps.
         features: Bins.
         heads: Heads, consecutive groups of bins.
+        chain: The name of the chain of scores that goes through this attention, if any.
     """
 
-    def __init__(self, channels: int, maps: int, features: int, heads: int) -> None:
+    def __init__(self, channels: int, maps: int, features: int, heads: int, *, chain: str | None = None) -> None:
         def projection() -> nn.Module:
             return nn.Sequential(Conv(channels, maps, 3, bias=True), MultichannelLinear(maps, maps, features, features))
 
         mixed = MultichannelLinear(maps, maps, features, features, mix=True)
-        super().__init__((projection(), projection(), projection()), mixed, features, heads)
+        super().__init__((projection(), projection(), projection()), mixed, features, heads, chain=chain)
         # the checkpoints call the matrices `o_linear` and have a convolution under the usual name
         del self.o_proj
         self.o_linear = mixed
@@ -64,8 +67,12 @@ class Attention(ResidualAttention):
         scores = Scores({Factor(query, key): 1})
         if previous is not None:
             scores = scores + previous
-        attended = self.o_linear(attend(scores, value))
-        return self.o_proj(torch.cat((x, attended), dim=1)), scores
+        attended = self.o_linear(attend(scores, value, self.chain))
+        width = (x.shape[1] + attended.shape[1]) * x.shape[3]
+        return in_strips(self._out, x, attended, width=width, halo=1), scores
+
+    def _out(self, x: Tensor, attended: Tensor) -> Tensor:
+        return self.o_proj(torch.cat((x, attended), dim=1))  # type: ignore[no-any-return]
 
 
 class EncoderTransformer(nn.Module):
@@ -82,7 +89,7 @@ class EncoderTransformer(nn.Module):
     def __init__(self, channels: int, maps: int, features: int, heads: int, expansion: int) -> None:
         super().__init__()
         self.norm1 = MultichannelLayerNorm(channels, features)
-        self.attn = Attention(channels, maps, features, heads)
+        self.attn = Attention(channels, maps, features, heads, chain="encoder")
         self.norm2 = MultichannelLayerNorm(channels, features)
         self.conv1 = Conv(channels, channels * expansion, 3, bias=True)
         self.conv2 = Conv(channels * expansion, channels, 3, bias=True)
@@ -91,7 +98,10 @@ class EncoderTransformer(nn.Module):
         """Map `[b c t f]` to the same and the summed scores."""
         attended, scores = self.attn(self.norm1(x), previous=previous)
         h = add(attended, x)
-        return add(self.conv2(gelu(self.conv1(self.norm2(h)))), h), scores
+        return in_strips(self._feed_forward, h, width=self.conv1.out_channels * x.shape[3]), scores
+
+    def _feed_forward(self, h: Tensor) -> Tensor:
+        return add(self.conv2(gelu(self.conv1(self.norm2(h)))), h)
 
 
 class DecoderTransformer(nn.Module):
@@ -108,7 +118,7 @@ class DecoderTransformer(nn.Module):
     def __init__(self, channels: int, maps: int, features: int, heads: int, expansion: int) -> None:
         super().__init__()
         self.norm1 = MultichannelLayerNorm(channels, features)
-        self.attn1 = Attention(channels, maps, features, heads)
+        self.attn1 = Attention(channels, maps, features, heads, chain="decoder")
         self.norm2 = MultichannelLayerNorm(channels, features)
         self.attn2 = Attention(channels, maps, features, heads)
         self.norm3 = MultichannelLayerNorm(channels, features)
@@ -123,7 +133,10 @@ class DecoderTransformer(nn.Module):
         h = add(attended, x)
         attended, _ = self.attn2(asking, skip, skip_scores)
         h = add(attended, h)
-        return add(self.conv2(gelu(self.conv1(self.norm3(h)))), h), chain
+        return in_strips(self._feed_forward, h, width=self.conv1.out_channels * x.shape[3]), chain
+
+    def _feed_forward(self, h: Tensor) -> Tensor:
+        return add(self.conv2(gelu(self.conv1(self.norm3(h)))), h)
 
 
 class BridgeLayer(nn.Module):
@@ -209,7 +222,8 @@ class V4(Network):
         """Map `[b c t f]` to `[b out t f]`; level k sees f / 2^(k-1) bins."""
         x = torch.cat((x, self.positional_embedding(x)), dim=1)
         skips: list[tuple[Tensor, Scores]] = []
-        scores: Scores | None = None
+        workspace = Workspace()
+        scores: Scores | None = Scores(workspace=workspace)
         for k in range(1, N_LEVELS):
             x = self.get_submodule(f"enc{k}")(x)
             x, scores = self.get_submodule(f"enc{k}_transformer")(x, scores)
@@ -218,7 +232,7 @@ class V4(Network):
         scores = None
         for layer in self.enc9_transformer:
             x, scores = layer(x, scores)
-        chain: Scores | None = None
+        chain: Scores | None = Scores(workspace=workspace)
         for k in range(N_LEVELS - 1, 0, -1):
             skip, scores = skips.pop()
             x = self.get_submodule(f"dec{k}")(x, skip)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from frametx.models.attention import ResidualAttention, Scores
+from frametx.models.held import Workspace
 from frametx.models.layers import (
     Conv,
     FrameDecoder,
@@ -38,14 +39,14 @@ CHANNEL_FACTORS = (1, 2, 4, 6, 8, 10, 12, 14, 16)
 N_LEVELS = len(CHANNEL_FACTORS)
 
 
-def attention(maps: int, features: int, heads: int) -> ResidualAttention:
+def attention(maps: int, features: int, heads: int, chain: str) -> ResidualAttention:
     """Attention whose projections mix bins, then maps and neighbouring frames."""
 
     def projection() -> nn.Module:
         return nn.Sequential(MultichannelLinear(maps, maps, features, features), Conv(maps, maps, (1, 3), bias=True))
 
     output = MultichannelLinear(maps, maps, features, features)
-    return ResidualAttention((projection(), projection(), projection()), output, features, heads)
+    return ResidualAttention((projection(), projection(), projection()), output, features, heads, chain=chain)
 
 
 def embedding(channels: int, maps: int) -> nn.Module:
@@ -69,7 +70,7 @@ class EncoderTransformer(nn.Module):
         super().__init__()
         self.embed = embedding(channels, maps)
         self.norm1 = MultichannelLayerNorm(maps, features)
-        self.attn = attention(maps, features, heads)
+        self.attn = attention(maps, features, heads, "encoder")
         self.norm2 = MultichannelLayerNorm(maps, features)
         self.conv1 = MultichannelLinear(maps, maps, features, hidden, mix=mix)
         self.conv2 = MultichannelLinear(maps, maps, hidden, features)
@@ -99,9 +100,9 @@ class DecoderTransformer(nn.Module):
         self.embed = embedding(channels, maps)
         self.embed_skip = Conv(channels + maps, maps, 1, bias=True)
         self.norm1 = MultichannelLayerNorm(maps, features)
-        self.attn1 = attention(maps, features, heads)
+        self.attn1 = attention(maps, features, heads, "decoder 1")
         self.norm2 = MultichannelLayerNorm(maps, features)
-        self.attn2 = attention(maps, features, heads)
+        self.attn2 = attention(maps, features, heads, "decoder 2")
         self.norm3 = MultichannelLayerNorm(maps, features)
         self.conv1 = MultichannelLinear(maps, maps, features, hidden, mix=True)
         self.conv2 = MultichannelLinear(maps, maps, hidden, features)
@@ -177,14 +178,15 @@ class V7(Network):
         """Map `[b c t f]` to `[b out t f]`; level k sees f / 2^(k-1) bins."""
         x = torch.cat((x, self.positional_embedding(x)), dim=1)
         skips: list[tuple[Tensor, Scores]] = []
-        scores: Scores | None = None
+        workspace = Workspace()
+        scores: Scores | None = Scores(workspace=workspace)
         for k in range(1, N_LEVELS):
             x = self.get_submodule(f"enc{k}")(x)
             x, scores = self.get_submodule(f"enc{k}_transformer")(x, scores)
             skips.append((x, scores))
         x = self.get_submodule(f"enc{N_LEVELS}")(x)
         x, _ = self.get_submodule(f"enc{N_LEVELS}_transformer")(x, None)  # other heads: no scores in or out
-        chain1, chain2 = Scores(), Scores()
+        chain1, chain2 = Scores(workspace=workspace), Scores(workspace=workspace)
         for k in range(N_LEVELS - 1, 0, -1):
             skip, scores = skips.pop()
             x = self.get_submodule(f"dec{k}")(x, skip)

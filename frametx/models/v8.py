@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from frametx.models.attention import ResidualAttention, Scores
+from frametx.models.held import Workspace
 from frametx.models.layers import (
     Conv,
     FrameDecoder,
@@ -30,12 +31,14 @@ from frametx.models.layers import (
     gelu,
 )
 from frametx.models.network import Network, Shapes
+from frametx.models.strips import in_strips
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CHANNEL_FACTORS = (1, 2, 4, 6, 8, 10)
 N_LEVELS = len(CHANNEL_FACTORS)
+MIN_FRAMES = 128  # longer strips than convolutions take: every strip reads all matrices again
 
 
 class Plane:
@@ -46,7 +49,9 @@ class Plane:
         self.features = features
 
 
-def attention(query_channels: int, memory: Plane, maps: int, features: int, heads: int) -> ResidualAttention:
+def attention(
+    query_channels: int, memory: Plane, maps: int, features: int, heads: int, *, chain: str | None = None
+) -> ResidualAttention:
     """Attention whose projections mix channels around each bin, then bins; memory may have other bins."""
 
     def projection(plane: Plane) -> nn.Module:
@@ -56,7 +61,7 @@ def attention(query_channels: int, memory: Plane, maps: int, features: int, head
 
     projections = (projection(Plane(query_channels, features)), projection(memory), projection(memory))
     output = MultichannelLinear(maps, maps, features, features, mix=True)
-    return ResidualAttention(projections, output, features, heads)
+    return ResidualAttention(projections, output, features, heads, chain=chain)
 
 
 class EncoderTransformer(nn.Module):
@@ -75,8 +80,9 @@ class EncoderTransformer(nn.Module):
         super().__init__()
         joined = channels + 2 * maps
         self.norm = MultichannelLayerNorm(channels, features)
-        self.self_attn = attention(channels, Plane(channels, features), maps, features, heads)
-        self.src_attn = attention(channels + maps, source, maps, features, heads)
+        self.self_attn = attention(channels, Plane(channels, features), maps, features, heads, chain="self")
+        self.src_attn = attention(channels + maps, source, maps, features, heads, chain="source")
+        self.hidden = hidden
         self.conv1 = MultichannelLinear(joined, joined, features, hidden, mix=True)
         self.conv2 = MultichannelLinear(joined, channels, hidden, features)
 
@@ -89,7 +95,11 @@ class EncoderTransformer(nn.Module):
         h = torch.cat((h, own), dim=1)
         heard, source_scores = self.src_attn(h, source, source_scores)
         h = torch.cat((h, heard), dim=1)
-        return add(self.conv2(gelu(self.conv1(h))), x), self_scores, source_scores
+        y = in_strips(self._feed_forward, h, x, width=h.shape[1] * self.hidden, halo=0, min_frames=MIN_FRAMES)
+        return y, self_scores, source_scores
+
+    def _feed_forward(self, h: Tensor, x: Tensor) -> Tensor:
+        return add(self.conv2(gelu(self.conv1(h))), x)
 
 
 class DecoderTransformer(nn.Module):
@@ -108,9 +118,10 @@ class DecoderTransformer(nn.Module):
         super().__init__()
         joined = channels + 3 * maps
         self.norm = MultichannelLayerNorm(channels, features)
-        self.self_attn = attention(channels, Plane(channels, features), maps, features, heads)
+        self.self_attn = attention(channels, Plane(channels, features), maps, features, heads, chain="self")
         self.skip_attn = attention(channels + maps, Plane(channels, features), maps, features, heads)
-        self.src_attn = attention(channels + 2 * maps, source, maps, features, heads)
+        self.src_attn = attention(channels + 2 * maps, source, maps, features, heads, chain="source")
+        self.hidden = hidden
         self.conv1 = MultichannelLinear(joined, joined, features, hidden, mix=True)
         self.conv2 = MultichannelLinear(joined, channels, hidden, features)
 
@@ -125,7 +136,11 @@ class DecoderTransformer(nn.Module):
         h = torch.cat((h, crossed), dim=1)
         heard, source_scores = self.src_attn(h, source, source_scores)
         h = torch.cat((h, heard), dim=1)
-        return add(self.conv2(gelu(self.conv1(h))), x), self_scores, source_scores
+        y = in_strips(self._feed_forward, h, x, width=h.shape[1] * self.hidden, halo=0, min_frames=MIN_FRAMES)
+        return y, self_scores, source_scores
+
+    def _feed_forward(self, h: Tensor, x: Tensor) -> Tensor:
+        return add(self.conv2(gelu(self.conv1(h))), x)
 
 
 class V8(Network):
@@ -178,7 +193,8 @@ class V8(Network):
         """Map `[b c t f]` to `[b out t f]`; level k sees f / 2^(k-1) bins."""
         source = x
         skips: list[tuple[Tensor, Scores]] = []
-        own, heard = Scores(), Scores()
+        workspace = Workspace()
+        own, heard = Scores(workspace=workspace), Scores(workspace=workspace)
         for k in range(1, N_LEVELS + 1):
             x = self.get_submodule(f"enc{k}")(x)
             x, own, heard = self.get_submodule(f"enc{k}_transformer")(x, source, own, heard)

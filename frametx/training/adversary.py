@@ -72,7 +72,8 @@ class Adversary:
     def term(self, mix: Tensor, estimate: Tensor) -> Tensor:
         """The separation network's loss term: small where the estimate passes for true."""
         self.network.requires_grad_(requires_grad=False)
-        return -self.config.weight * self.network(mix, estimate).mean()
+        judged: Tensor = self.network(mix, estimate).mean()
+        return -self.config.weight * judged
 
     def state_dict(self) -> dict[str, object]:
         """What a checkpoint keeps."""

@@ -12,6 +12,7 @@ import soxr
 
 from frametx.errors import TrainingError
 from frametx.spectrum import SAMPLE_RATE
+from frametx.training.stereo import narrowed, spread
 
 if TYPE_CHECKING:
     from frametx.separate import Samples
@@ -66,11 +67,16 @@ class Augmenter:
 
     def instrumental(self, samples: Samples, rng: np.random.Generator) -> Samples:
         """Vary an instrumental."""
-        return self._common(self._stereo(samples, rng), rng)
+        samples = self._stereo(samples, rng)
+        if rng.random() < self.config.narrow:
+            samples = narrowed(samples, share=float(rng.uniform(0.6, 1.0)))
+        return self._common(samples, rng)
 
     def vocals(self, samples: Samples, rng: np.random.Generator, *, dry: bool = False) -> Samples:
         """Vary vocals; dry ones get the room that finished songs have."""
         samples = self._stereo(samples, rng)
+        if rng.random() < self.config.spread:
+            samples = spread(samples, rng)
         if self.board is not None:
             samples = self._apply(self._vocal_chain(rng, wet=1.0 if dry else 0.3), at_level(samples))
         return self._common(samples, rng)

@@ -96,6 +96,8 @@ class AugmentConfig:
         speed_semitones: How far.
         swap: Share with channels swapped; half of all get their polarity turned as well.
         width: Share with another stereo width.
+        spread: Share of the vocals that is panned, doubled or widened.
+        narrow: Share of the instrumentals that is brought near mono.
         band_limit: Share without its highest frequencies.
         effects: Whether equalisers, compression, distortion, chorus, delay, reverb and MP3 loss are used; they need the
             extra `frametx[train]`.
@@ -107,6 +109,8 @@ class AugmentConfig:
     speed_semitones: float = 4.0
     swap: float = 0.5
     width: float = 0.35
+    spread: float = 0.4
+    narrow: float = 0.15
     band_limit: float = 0.05
     effects: bool = False
     equaliser_db: float = 4.0
@@ -119,6 +123,7 @@ class LossConfig:
 
     Attributes:
         complex: Absolute error of the masked complex spectrum.
+        energy: Logarithm of the error's energy, which is what SDR measures.
         root: Absolute error of the square-rooted magnitudes of both stems.
         magnitude: Absolute error of the instrumental's magnitude.
         mel: The same in mel bands.
@@ -127,6 +132,7 @@ class LossConfig:
     """
 
     complex: float = 1.0
+    energy: float = 0.0
     root: float = 1.0
     magnitude: float = 0.0
     mel: float = 0.0
@@ -319,7 +325,7 @@ def _check(config: TrainingConfig, path: Path) -> None:
         if value < smallest:
             raise TrainingError(f"{path}: {name} = {value} should be at least {smallest}")
     shares = [("mixing", name) for name in ("true_pairs", "no_vocals", "only_vocals", "second_voice")]
-    shares += [("augment", name) for name in ("speed", "swap", "width", "band_limit", "codec")]
+    shares += [("augment", name) for name in ("speed", "swap", "width", "spread", "narrow", "band_limit", "codec")]
     for table, name in shares:
         value = getattr(getattr(config, table), name)
         if not 0 <= value <= 1:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from frametx.training.config import LossConfig
     from frametx.training.spectra import Spectra
 
+INAUDIBLE = 1e-3
+"""Energy of an error, relative to the mixture, below which it need not get smaller."""
 TINY = 1e-7  # of the song's peak: keeps roots differentiable
 
 
@@ -57,10 +59,14 @@ class SeparationLoss(nn.Module):
         magnitude = mix.abs()
         estimate = mask * magnitude
         scale = magnitude.mean(dim=(1, 2, 3), keepdim=True) + TINY
-        weights = {name: getattr(self.config, name) for name in ("complex", "root", "magnitude", "mel", "wave")}
+        weights = {
+            name: getattr(self.config, name) for name in ("complex", "energy", "root", "magnitude", "mel", "wave")
+        }
         terms = {}
         if weights["complex"]:
             terms["complex"] = self._complex(mask, mix, spectra.instrumental, scale)
+        if weights["energy"]:
+            terms["energy"] = self._energy(mask * mix - spectra.instrumental, mix)
         if weights["root"]:
             terms["root"] = self._root(estimate, magnitude, spectra)
         if weights["magnitude"]:
@@ -76,6 +82,12 @@ class SeparationLoss(nn.Module):
         """Absolute error of the masked spectrum; by construction it is the same for both stems."""
         error = torch.view_as_real(mask * mix - instrumental).square().sum(-1)
         return ((error + TINY**2).sqrt() / scale).mean()
+
+    @staticmethod
+    def _energy(error: Tensor, mix: Tensor) -> Tensor:
+        """Logarithm of the error's energy relative to the mixture; flat where nobody hears the error any more."""
+        wrong, whole = (torch.view_as_real(x).square().sum(dim=(1, 2, 3, 4)) for x in (error, mix))
+        return (wrong / (whole + TINY) + INAUDIBLE).log().mean()
 
     @staticmethod
     def _root(estimate: Tensor, magnitude: Tensor, spectra: Spectra) -> Tensor:
@@ -97,7 +109,8 @@ class SeparationLoss(nn.Module):
     def _waveform(self, spectrum: Tensor) -> Tensor:
         b, c, _, t = spectrum.shape
         whole = torch.cat([spectrum, spectrum.new_zeros(b, c, 1, t)], dim=2).flatten(0, 1)
-        return torch.istft(whole, self.n_fft, self.n_fft // 2, window=self.window).unflatten(0, (b, c))
+        wave = torch.istft(whole, self.n_fft, self.n_fft // 2, window=self.window)
+        return wave.view(b, c, -1)
 
 
 def mel_bands(n_fft: int, n_bands: int) -> Tensor:

@@ -33,7 +33,7 @@ def rate_at(step: int, total: int, config: OptimiserConfig) -> float:
         "polynomial": (1 - done) ** config.power,
         "constant": 1.0,
     }[config.decay]
-    return config.learning_rate * warmup * (config.final_share + (1 - config.final_share) * left)
+    return float(config.learning_rate * warmup * (config.final_share + (1 - config.final_share) * left))
 
 
 class Average:
@@ -56,5 +56,5 @@ class Average:
         keep = min(self.decay, (step + 1) / (step + self.WARMUP)) if self.decay else 0.0
         for mean, now in zip(self.network.parameters(), network.parameters(), strict=True):
             mean.lerp_(now, 1 - keep)
-        for mean, now in zip(self.network.buffers(), network.buffers(), strict=True):
-            mean.copy_(now)
+        for kept, current in zip(self.network.buffers(), network.buffers(), strict=True):
+            kept.copy_(current)

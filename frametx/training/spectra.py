@@ -67,7 +67,7 @@ def feed(network: Network, spectra: Spectra, n_frames: int) -> Tensor:
     if network.feeding is Feeding.MAGNITUDE_AND_PHASE:
         return torch.cat([magnitude, (mix.angle() + math.pi) / (2 * math.pi)], dim=1)
     if network.feeding is Feeding.HISTORY:
-        second, first, now = magnitude.split(n_frames, dim=-1)
-        played_second, played_first, _ = spectra.instrumental.abs().split(n_frames, dim=-1)
+        second, first, now = torch.split(magnitude, n_frames, dim=-1)
+        played_second, played_first, _ = torch.split(spectra.instrumental.abs(), n_frames, dim=-1)
         return torch.cat([now, first, played_first, second, played_second], dim=1)
     return magnitude

@@ -56,8 +56,7 @@ def frametx_process(tmp_path):
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            **options,
+            **({"text": True} | options),
         )
         started.append(process)
         return process

@@ -238,7 +238,7 @@ def test_a_stopped_process_loses_nothing(start, mega, checkpoint, stop):
     mega.data_script = [Reply(cut_after=2_500_000, hold=go_on)]
     process = start("fetch", "one")
     folder = Store().folder(load_manifest().snapshot("one")).path
-    for _ in range(3000):
+    for _ in range(6000):
         if any(path.stat().st_size > 1_900_000 for path in folder.glob("model.part*")):
             break
         assert process.poll() is None

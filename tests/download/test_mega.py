@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frametx.download.mega import fetch_mega
@@ -28,6 +28,7 @@ def test_a_file_arrives_whole_whatever_its_size(mega, job, size):
     assert (fetched.size_bytes, fetched.vouched_by) == (size, "mac")
 
 
+@settings(deadline=None, max_examples=50)
 @given(size=st.integers(0, 6_000_000))
 def test_chunks_cover_a_file_as_the_protocol_says(size):
     """The first eight chunks grow by 128 KiB, the others have 1 MiB, the last what is left."""
@@ -36,6 +37,7 @@ def test_chunks_cover_a_file_as_the_protocol_says(size):
     assert all(length == min((number + 1) * 128, 1024) * KIB for number, length in enumerate(lengths[:-1]))
 
 
+@settings(deadline=None, max_examples=50)
 @given(data=st.binary(max_size=300), flip=st.integers(0, 300 * 8 - 1))
 def test_the_code_of_a_file_notices_every_bit(data, flip):
     """The plaintext comes to the code in the link, and with any one bit changed it does not."""

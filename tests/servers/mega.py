@@ -236,7 +236,7 @@ def send(handler: Any, reply: Reply, truth: bytes) -> None:
         handler.wfile.write(body[: reply.cut_after])
         if reply.cut_after is not None and reply.cut_after < len(body):
             if reply.hold is not None:
-                reply.hold.wait(20)
+                reply.hold.wait(60)
             handler.close_connection = True
             handler.connection.shutdown(socket.SHUT_RDWR)
     except OSError:  # the client was killed, or had enough

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -20,6 +20,9 @@ from frametx.training.config import read_config
 from frametx.training.distributed import Process
 from frametx.training.log import read_log
 from frametx.training.loop import Trainer
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ALONE = Process(rank=0, count=1, device=torch.device("cpu"))
 
@@ -126,7 +129,7 @@ def test_an_adversary_trains_along(write_config):
         ("v10", "{ n_fft = 256, embedding = 1, num_heads = 4, expansion = 1 }", 16),
         ("v8", "{ n_fft = 256, channels = 2, num_heads = 2 }", 16),
         ("v9", "{ channels = 1, num_layers = 1, chunk_size = 8, num_heads = 2, expansion = 8, n_fft = 128 }", 64),
-        ("v4", "{ n_fft = 256 }", 16),
+        ("v4", "{ n_fft = 512, num_heads = 2 }", 16),
     ],
 )
 def test_other_architectures_train(write_config, architecture, sizes, frames):

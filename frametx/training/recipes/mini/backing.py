@@ -15,9 +15,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import tinysoundfont
+import tinysoundfont  # type: ignore[import-untyped]
 
 SAMPLE_RATE = 44100
 VOICES = {52: 48, 53: 89, 54: 50, 85: 81, 91: 89}  # program -> what plays instead
@@ -55,22 +56,22 @@ def score(library: Path, rng: random.Random) -> str:
     return "\n".join(lines) + "\n"
 
 
-def render(midi: Path, font: Path, rng: random.Random) -> np.ndarray:
+def render(midi: Path, font: Path) -> np.ndarray:
     """Play a MIDI file, float32 `[n, 2]`."""
     synth = tinysoundfont.Synth(gain=-6, samplerate=SAMPLE_RATE)
     sfid = synth.sfload(str(font))
     sequencer = tinysoundfont.Sequencer(synth)
 
-    def replace(event: object) -> bool:
-        action = getattr(event, "action", None)
-        if hasattr(action, "program") and action.program in VOICES:
-            action.program = VOICES[action.program]
+    def replace(event: Any) -> bool:
+        program = getattr(event.action, "program", None)
+        if program in VOICES:
+            event.action.program = VOICES[program]
         return False  # keep it
 
     for channel in range(16):
         synth.program_select(channel, sfid, 128 if channel == 9 else 0, 0, channel == 9)
     sequencer.midi_load(str(midi), filter=replace)
-    parts = []
+    parts: list[np.ndarray] = []
     while not sequencer.is_empty() and len(parts) < 110 * 10:
         parts.append(np.frombuffer(synth.generate(SAMPLE_RATE // 10), np.float32).reshape(-1, 2).copy())
     return np.concatenate(parts)
@@ -79,7 +80,7 @@ def render(midi: Path, font: Path, rng: random.Random) -> np.ndarray:
 def main() -> None:
     """Render COUNT pieces."""
     music, out, count = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-    rng = random.Random(int(sys.argv[4]) if len(sys.argv) > 4 else 0)
+    rng = random.Random(int(sys.argv[4]) if len(sys.argv) > 4 else 0)  # noqa: S311  (music, no secret)
     home = music / "mma/usr/share/mma"
     fonts = sorted(music.rglob("*.sf2")) + sorted(music.rglob("*.sf3"))
     libraries = [p for p in sorted((home / "lib/stdlib").glob("*.mma")) if not p.stem.startswith(("metronome", "none"))]
@@ -92,14 +93,14 @@ def main() -> None:
             midi.unlink(missing_ok=True)
             source.write_text(score(library, rng), encoding="utf-8")
             command = [sys.executable, str(music / "mma/usr/bin/mma"), "-f", str(midi), str(source)]
-            done = subprocess.run(
+            done = subprocess.run(  # noqa: S603  (a program of our choice, on a file of ours)
                 command, env={**os.environ, "MMA_HOME": str(home)}, capture_output=True, text=True, check=False
             )
             if not midi.is_file():
                 sys.stdout.write(f"{library.stem}: {done.stdout[-200:]}{done.stderr[-200:]}\n")
                 libraries.remove(library)
                 continue
-            samples = render(midi, rng.choice(fonts), rng)
+            samples = render(midi, rng.choice(fonts))
             peak = float(np.abs(samples).max(initial=0))
             if peak < 1e-3:
                 continue

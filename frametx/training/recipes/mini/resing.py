@@ -3,11 +3,12 @@
     python resing.py VOICES SPEECH OUT HOURS [SEED]
 
 VOICES holds the sung syllables and their `index.json`, SPEECH the `.npy` files that `decode.py` wrote. OUT receives
-`sung/*.npy` and `spoken/*.npy`, int16 stereo at 44.1 kHz of about half a minute each; a run may be repeated with another seed
-to add to it.
+`sung/*.npy` and `spoken/*.npy`, int16 stereo at 44.1 kHz of about half a minute each; a run may be repeated with
+another seed to add to it.
 
-A stretch of syllables becomes a phrase: every syllable is stretched in time and put on one to three notes of a scale, with
-portamento, vibrato that sets in late, a little drift, and formants scaled by a factor that is one singer's for the whole file.
+A stretch of syllables becomes a phrase: every syllable is stretched in time and put on one to three notes of a scale,
+with portamento, vibrato that sets in late, a little drift, and formants scaled by a factor that is one singer's for the
+whole file.
 A third of the files get further takes (unison, third, fifth, octave), panned apart.
 """
 
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyworld
+import pyworld  # type: ignore[import-untyped]
 import soundfile
 
 SAMPLE_RATE = 44100
@@ -50,7 +51,7 @@ def warp_formants(envelope: np.ndarray, factor: float) -> np.ndarray:
     position = np.minimum(np.arange(n_bins) / factor, n_bins - 1.001)
     low = position.astype(int)
     share = (position - low).astype(envelope.dtype)
-    return envelope[:, low] * (1 - share) + envelope[:, low + 1] * share
+    return np.asarray(envelope[:, low] * (1 - share) + envelope[:, low + 1] * share)
 
 
 def stretch(syllable: Syllable, n_frames: int) -> Syllable:
@@ -100,7 +101,7 @@ class Melody:
         onset = np.clip((since - 40) / 60.0, 0, 1)
         phase = 2 * np.pi * self.vibrato_hz * np.arange(n_frames) / FRAMES_PER_SECOND + self.rng.uniform(0, 6)
         drift = smooth(self.rng.normal(0, 1.2, n_frames), 30) * 0.5
-        return smooth(target, self.glide) + self.vibrato_depth * onset * np.sin(phase) + drift
+        return np.asarray(smooth(target, self.glide) + self.vibrato_depth * onset * np.sin(phase) + drift)
 
 
 def synthesise(frames: Syllable, pitch: np.ndarray, loudness: np.ndarray, formant: float) -> np.ndarray:
@@ -109,7 +110,8 @@ def synthesise(frames: Syllable, pitch: np.ndarray, loudness: np.ndarray, forman
     envelope = warp_formants(frames[1], formant).astype(np.float64) * loudness[:, None] ** 2
     noise = np.clip(frames[2], 0.0, 1.0).astype(np.float64)
     envelope = np.ascontiguousarray(np.maximum(envelope, 1e-16))
-    return pyworld.synthesize(f0, envelope, np.ascontiguousarray(noise), SAMPLE_RATE, FRAME_MS).astype(np.float32)
+    wave = pyworld.synthesize(f0, envelope, np.ascontiguousarray(noise), SAMPLE_RATE, FRAME_MS)
+    return np.asarray(wave, np.float32)
 
 
 def join(
@@ -141,8 +143,8 @@ def join(
             places.append(np.full(rest, melody.place))
             loudness.append(np.zeros(rest))
             total += rest
-    joined = tuple(np.concatenate(part) for part in zip(*frames, strict=True))
-    return joined, np.concatenate(places), smooth(np.concatenate(loudness), 5)
+    voiced, envelope, noise = (np.concatenate(part) for part in zip(*frames, strict=True))
+    return (voiced, envelope, noise), np.concatenate(places), smooth(np.concatenate(loudness), 5)
 
 
 def file_of_song(syllables: list[Syllable], centre: float, rng: np.random.Generator, slow: float) -> np.ndarray:

@@ -1,0 +1,144 @@
+"""Residual attention on CPUs: scores held in memory where recomputing them from long lists of factors costs more.
+
+A chain of scores grows by one narrow factor a layer. Recomputing the sum from all its factors soon costs more than
+reading and writing it, so a chain may keep its sum in a buffer that every layer updates in place. Other sums are
+computed from the nearest buffer: with what is missing added, and with what is too much subtracted.
+
+Everything is done for one head and a block of queries at a time, so that scores are updated, turned into weights and
+applied while they lie in the cache. The weights of a whole window never exist.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from frametx.models.attention import Factor
+
+MIN_FRAMES = 512
+"""Below, fused attention over all factors is as fast."""
+LIMIT_BYTES = 5 * 2**29
+"""The largest buffer: 2.5 GiB. Larger sums are computed from their factors."""
+BLOCK_BYTES = 2 * 2**20
+"""Scores of one block of queries."""
+PASS_WIDTH = 32
+"""Adding a buffer costs about as much time as a factor of this width."""
+
+Terms = dict["Factor", int]
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A sum of scores in memory.
+
+    Attributes:
+        tensor: `[b*a*h t t]`.
+        terms: The factors in it and how often; empty when the tensor was never written.
+    """
+
+    tensor: Tensor
+    terms: Terms = field(default_factory=dict)
+
+
+class Workspace:
+    """The buffers of one forward pass, by the name of the chain that owns each."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[str, Held] = {}
+
+    def buffer(self, name: str, like: Factor) -> Held | None:
+        """Return the buffer of a chain, made on first use; None where it would be too large."""
+        b, a, t, h, _ = like.query.shape
+        if b * a * h * t * t * like.query.element_size() > LIMIT_BYTES:
+            return None
+        if name not in self.buffers:
+            self.buffers[name] = Held(like.query.new_empty(b * a * h, t, t))
+        return self.buffers[name]
+
+
+def worthwhile(value: Tensor) -> bool:
+    """Tell whether this way of attending is the faster one for values `[b a t h d]`."""
+    wide = value.dtype in (torch.float32, torch.float64)
+    return value.device.type == "cpu" and wide and value.shape[2] >= MIN_FRAMES and not torch.is_grad_enabled()
+
+
+def attend_blockwise(terms: Terms, value: Tensor, workspace: Workspace | None, chain: str | None) -> Tensor:
+    """Weigh values by the softmax of a sum of scores, block by block.
+
+    Args:
+        terms: Factors and how often each occurs in the sum.
+        value: `[b a t h d]`.
+        workspace: Buffers to start from.
+        chain: The buffer to keep the sum in; None to keep it nowhere.
+
+    Returns:
+        `[b a t f]`, heads merged.
+    """
+    b, a, t, h, d = value.shape
+    held = workspace.buffer(chain, next(iter(terms))) if workspace and chain else None
+    buffers = list(workspace.buffers.values()) if workspace else []
+    added, missing = _nearest(terms, held, [buffer for buffer in buffers if buffer is not held])
+    query, key = _matrices(missing)
+    values = value.permute(0, 1, 3, 2, 4).reshape(b * a * h, t, d)
+    out = value.new_empty(b, a, t, h * d)
+    heads = out.view(b, a, t, h, d).permute(0, 1, 3, 2, 4)
+    size = max(16, BLOCK_BYTES // (t * value.element_size()))
+    scratch, weights = value.new_empty(2, min(size, t), t)
+    fresh = held is None or not held.terms
+    for i in range(b * a * h):
+        head = heads[i // (a * h), i // h % a, i % h]
+        for start in range(0, t, size):
+            end = min(start + size, t)
+            scores = scratch[: end - start] if held is None else held.tensor[i, start:end]
+            _update(scores, query[i, start:end], key[i], [other.tensor[i, start:end] for other in added], fresh=fresh)
+            torch.softmax(scores, -1, out=weights[: end - start])
+            head[start:end] = weights[: end - start] @ values[i]
+    if held is not None:
+        held.terms = dict(terms)
+    return out
+
+
+def _update(scores: Tensor, query: Tensor, key: Tensor, added: list[Tensor], *, fresh: bool) -> None:
+    if fresh:
+        torch.mm(query, key.t(), out=scores)
+    else:
+        scores.addmm_(query, key.t())
+    for other in added:
+        scores.add_(other)
+
+
+def _nearest(terms: Terms, held: Held | None, others: list[Held]) -> tuple[list[Held], Terms]:
+    """Choose the buffers to add so that little is left to compute; returns them and what is left."""
+    left = _without(terms, held.terms) if held else dict(terms)
+    added: list[Held] = []
+    while True:
+        best = min(
+            (other for other in others if other.terms), key=lambda o: _width(_without(left, o.terms)), default=None
+        )
+        if best is None or _width(_without(left, best.terms)) + PASS_WIDTH >= _width(left):
+            return added, left
+        left = _without(left, best.terms)
+        added.append(best)
+        others = [other for other in others if other is not best]
+
+
+def _without(terms: Terms, other: Terms) -> Terms:
+    left = dict(terms)
+    for factor, count in other.items():
+        left[factor] = left.get(factor, 0) - count
+    return {factor: count for factor, count in left.items() if count}
+
+
+def _width(terms: Terms) -> int:
+    return sum(factor.query.shape[-1] for factor in terms)
+
+
+def _matrices(terms: Terms) -> tuple[Tensor, Tensor]:
+    """Return query and key of a sum as `[b*a*h t d]`, heads apart."""
+    queries = [factor.query if count == 1 else factor.query * count for factor, count in terms.items()]
+    query, key = torch.cat(queries, dim=-1), torch.cat([factor.key for factor in terms], dim=-1)
+    return tuple(x.permute(0, 1, 3, 2, 4).flatten(0, 2).contiguous() for x in (query, key))  # type: ignore[return-value]

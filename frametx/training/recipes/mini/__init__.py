@@ -1,0 +1,1 @@
+"""How mini was made: data, config, and the program as it ran."""

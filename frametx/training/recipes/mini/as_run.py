@@ -1,0 +1,494 @@
+# ruff: noqa
+# mypy: ignore-errors
+"""The program that made the weights in the package, as it ran; a record, not maintained. `frametx train` grew from it.
+
+    OUT=run END=HH:MM python as_run.py DATA
+
+DATA holds what decode.py, resing.py and backing.py wrote; backing and re-sung voices were still being made while it ran.
+The schedule follows the clock from the start to END. Only paths and imports differ from what ran.
+
+It ran in sittings, each going on from the checkpoint before:
+
+    steps    0 to  359   without `spread` and narrowed instrumentals, 25 % true pairs, 42 % of the other voices from the CC0
+                         songs, 10 % without vocals, 3 % vocals only
+    steps  359 to  962   as below, without the term of the error's energy in `loss_of`
+    from step 962        as below
+"""
+
+import copy, math, os, sys, time
+import numpy as np, soxr, torch
+from torch.utils.data import DataLoader, IterableDataset
+from frametx.models.mini import Mini
+from pathlib import Path
+import pedalboard as pb
+
+SR = 44100
+SET = Path(sys.argv[1])
+HELD = (
+    "ufoai-music__David03",
+    "warzone2100-music__track24",
+    "hyperrogue-music__hr3-caves",
+    "nexuiz-music__brokenlight",
+)
+
+
+class Pool:
+    def __init__(self, folder, rescan=False, keep=lambda p: True):
+        self.folder, self.rescan, self.keep = folder, rescan, keep
+        self.maps = []
+        self.names = set()
+        self.draws = 0
+        self.scan()
+
+    def scan(self):
+        for p in sorted(self.folder.glob("*.npy")):
+            if p.name in self.names or not self.keep(p):
+                continue
+            self.names.add(p.name)
+            self.maps.append(np.load(p, mmap_mode="r"))
+        self.len = np.array([len(m) for m in self.maps], float)
+        # sqrt: long pieces more often, but not in proportion
+        if len(self.len):
+            self.p = np.sqrt(self.len) / np.sqrt(self.len).sum()
+
+    def crop(self, rng, n, ratio=1.0, active=False):
+        self.draws += 1
+        if self.rescan and self.draws % 300 == 0:
+            self.scan()
+        m = int(np.ceil(n * ratio)) + 8
+        for attempt in range(6):
+            a = self.maps[rng.choice(len(self.maps), p=self.p)]
+            if len(a) <= m:
+                continue
+            s = int(rng.integers(0, len(a) - m))
+            x = a[s : s + m]
+            if active and np.abs(x[::64].astype(np.float32)).mean() < 150:
+                continue
+            return resample(x, ratio, n)
+        return resample(a[:m], ratio, n)
+
+
+def resample(x, ratio, n):
+    x = x.astype(np.float32) / 32768
+    if x.shape[1] == 1:
+        x = x.repeat(2, 1)
+    if ratio != 1.0:
+        x = soxr.resample(x, SR * ratio, SR, quality="LQ")
+    if len(x) < n:
+        x = np.pad(x, ((0, n - len(x)), (0, 0)))
+    return np.ascontiguousarray(x[:n].T)
+
+
+def rms(x):
+    return float(np.sqrt(np.mean(x**2) + 1e-12))
+
+
+def active_rms(x):
+    f = np.sqrt((x[:, : x.shape[1] // 4410 * 4410].reshape(2, -1, 4410) ** 2).mean((0, 2)) + 1e-14)
+    g = f[f > f.max() * 0.1]
+    return float(np.sqrt((g**2).mean()))
+
+
+def ratio_of(rng, p=0.5, spread=3.0):
+    return float(2 ** (rng.uniform(-spread, spread) / 12)) if rng.random() < p else 1.0
+
+
+def stereo(x, rng):
+    if rng.random() < 0.5:
+        x = x[::-1]
+    if rng.random() < 0.5:
+        x = -x
+    if rng.random() < 0.35:
+        w = rng.uniform(0.2, 1.5)
+        mid = (x[0] + x[1]) / 2
+        side = (x[0] - x[1]) / 2 * w
+        x = np.stack([mid + side, mid - side])
+    return np.ascontiguousarray(x)
+
+
+def tone(x, rng, amount):
+    b = []
+    if rng.random() < 0.6:
+        b.append(pb.LowShelfFilter(float(rng.uniform(80, 500)), float(rng.uniform(-amount, amount))))
+    if rng.random() < 0.6:
+        b.append(pb.HighShelfFilter(float(rng.uniform(2000, 9000)), float(rng.uniform(-amount, amount))))
+    if rng.random() < 0.4:
+        b.append(
+            pb.PeakFilter(
+                float(np.exp(rng.uniform(np.log(200), np.log(6000)))),
+                float(rng.uniform(-amount, amount)),
+                float(rng.uniform(0.5, 2)),
+            )
+        )
+    return pb.Pedalboard(b)(x, SR) if b else x
+
+
+def spread(x, rng):
+    """Make a voice wide: panned, doubled, decorrelated, or almost all side."""
+    u = rng.random()
+    n = x.shape[1]
+    if u < 0.2:
+        pan = rng.uniform(0, 1)
+        x = x * np.array([[np.cos(pan * np.pi / 2)], [np.sin(pan * np.pi / 2)]], np.float32) * 1.4
+    elif u < 0.5:
+        r = float(1 + rng.uniform(0.001, 0.008) * rng.choice([-1, 1]))
+        d = int(rng.uniform(0.003, 0.035) * SR)
+        y = soxr.resample(x[1], SR * r, SR, quality="QQ").astype(np.float32)
+        y = np.pad(y, (d, max(0, n - d - len(y))))[:n]
+        k = rng.uniform(0, 0.4)
+        x = np.stack([x[0] + k * y, y + k * x[0]])
+    elif u < 0.8:
+        m = int(rng.uniform(0.004, 0.05) * SR)
+        h = rng.standard_normal((2, m)).astype(np.float32) * np.exp(-np.arange(m) / (m * rng.uniform(0.1, 0.5))).astype(
+            np.float32
+        )
+        h /= np.sqrt((h**2).sum(1, keepdims=True))
+        h *= rng.uniform(0.3, 2.0)
+        h[:, 0] += 1
+        f = np.fft.rfft(h, n + m)
+        x = np.fft.irfft(np.fft.rfft(x, n + m) * f, n + m)[:, :n].astype(np.float32)
+    else:
+        mid = (x[0] + x[1]) / 2
+        side = (x[0] - x[1]) / 2
+        if (side**2).mean() < 1e-3 * (mid**2).mean():
+            side = np.roll(mid, int(rng.uniform(0.005, 0.03) * SR)) * np.float32(rng.uniform(0.3, 1.2))
+        else:
+            side = side * np.float32(rng.uniform(1.0, 3.0))
+        x = np.stack([mid + side, mid - side])
+    return np.ascontiguousarray(x)
+
+
+def sing_effects(x, rng, wet):
+    x = x * (0.1 / max(1e-5, active_rms(x)))
+    b = []
+    if rng.random() < 0.5:
+        b.append(pb.HighpassFilter(float(rng.uniform(60, 200))))
+    if rng.random() < 0.4:
+        b.append(
+            pb.Compressor(
+                float(rng.uniform(-30, -15)),
+                float(rng.uniform(2, 6)),
+                float(rng.uniform(2, 20)),
+                float(rng.uniform(60, 300)),
+            )
+        )
+    if rng.random() < 0.07:
+        b.append(pb.Distortion(float(rng.uniform(5, 20))))
+    if rng.random() < 0.12:
+        b.append(
+            pb.Chorus(
+                float(rng.uniform(0.4, 1.5)),
+                float(rng.uniform(0.1, 0.4)),
+                float(rng.uniform(5, 12)),
+                0.0,
+                float(rng.uniform(0.2, 0.5)),
+            )
+        )
+    if rng.random() < 0.2 * wet:
+        b.append(pb.Delay(float(rng.uniform(0.08, 0.5)), float(rng.uniform(0, 0.5)), float(rng.uniform(0.08, 0.35))))
+    if rng.random() < 0.85 * wet:
+        b.append(
+            pb.Reverb(
+                float(rng.uniform(0.1, 0.85)),
+                float(rng.uniform(0.2, 0.8)),
+                float(rng.uniform(0.05, 0.4)),
+                float(rng.uniform(0.5, 1.0)),
+                float(rng.uniform(0.4, 1.0)),
+            )
+        )
+    if wet != 0.25 and rng.random() < 0.4:
+        x = spread(x, rng)
+    y = pb.Pedalboard(b)(x, SR) if b else x
+    return tone(y, rng, 5.0)
+
+
+class Mixer:
+    def __init__(self):
+        held = lambda p: not p.stem.startswith(HELD)
+        self.inst = Pool(SET / "instrumentals", keep=held)
+        self.gm = Pool(SET / "backing", rescan=True) if (SET / "backing").exists() else None
+        self.acc = [np.load(p, mmap_mode="r") for p in sorted((SET / "pairs").glob("*_accompaniment.npy"))]
+        self.voc = [np.load(p, mmap_mode="r") for p in sorted((SET / "pairs").glob("*_vocals.npy"))]
+        assert len(self.acc) == len(self.voc) == 5
+        self.cc0acc = Pool(SET / "pairs", keep=lambda p: "accomp" in p.name)
+        self.cc0voc = Pool(SET / "pairs", keep=lambda p: "vocals" in p.name)
+        self.sung = Pool(SET / "resung/sung", rescan=True)
+        self.spoken = Pool(SET / "resung/spoken", rescan=True)
+
+    def gm_pool(self):
+        if self.gm is None and (SET / "backing").exists() and len(list((SET / "backing").glob("*.npy"))) > 5:
+            self.gm = Pool(SET / "backing", rescan=True)
+        return self.gm
+
+    def vocals(self, rng, n):
+        u = rng.random()
+        if u < 0.45:
+            return sing_effects(stereo(self.cc0voc.crop(rng, n, ratio_of(rng, 0.7, 4), active=True), rng), rng, 0.3)
+        if u < 0.87:
+            return sing_effects(stereo(self.sung.crop(rng, n, ratio_of(rng, 0.3, 2), active=True), rng), rng, 1.0)
+        if len(self.spoken.maps):
+            return sing_effects(stereo(self.spoken.crop(rng, n, ratio_of(rng, 0.3, 2), active=True), rng), rng, 1.0)
+        return self.vocals(rng, n)
+
+    def music(self, rng, n):
+        u = rng.random()
+        gm = self.gm_pool()
+        if gm and u < 0.2:
+            pool = gm
+        elif u < 0.45:
+            pool = self.cc0acc
+        else:
+            pool = self.inst
+        x = stereo(pool.crop(rng, n, ratio_of(rng, 0.5, 4)), rng)
+        if rng.random() < 0.15:
+            x = x + (x.mean(0, keepdims=True) - x) * np.float32(rng.uniform(0.6, 1))
+        return tone(x, rng, 4.0)
+
+    def pair(self, rng, n):
+        r = ratio_of(rng, 0.6, 4)
+        m = int(np.ceil(n * r)) + 8
+        for _ in range(6):
+            i = int(rng.integers(5))
+            a, v = self.acc[i], self.voc[i]
+            s = int(rng.integers(0, min(len(a), len(v)) - m))
+            if np.abs(v[s : s + m : 64].astype(np.float32)).mean() > 150:
+                break
+        A, V = resample(a[s : s + m], r, n), resample(v[s : s + m], r, n)
+        if rng.random() < 0.5:
+            A, V = A[::-1].copy(), V[::-1].copy()
+        ra, rv = active_rms(A), active_rms(V)
+        if rng.random() < 0.5:
+            A = tone(A, rng, 4.0)
+        if rng.random() < 0.5:
+            V = sing_effects(V, rng, 0.25)
+        return A, V
+
+    def draw(self, rng, n):
+        if rng.random() < 0.33:
+            A, V = self.pair(rng, n)
+        else:
+            A = self.music(rng, n)
+            V = self.vocals(rng, n)
+            if rng.random() < 0.1:
+                V = V + float(rng.uniform(0.2, 0.8)) * self.vocals(rng, n)
+        ra, rv = active_rms(A), active_rms(V)
+        A = A * (0.1 / max(ra, 1e-4))
+        u = rng.random()
+        level = float(np.clip(rng.normal(-4.0, 4.0), -14, 8))
+        V = V * (0.1 / max(rv, 1e-4)) * 10 ** (level / 20)
+        if u < 0.14:
+            V = V * 0
+        elif u < 0.17:
+            A = A * 0
+        g = 0.5 / max(1e-3, np.abs(A + V).max())
+        return np.stack([A * g, V * g]).astype(np.float32)
+
+
+HOP, NFFT, SR = 1024, 2048, 44100
+
+
+class Stream(IterableDataset):
+    def __init__(self, batch, frames, seed):
+        self.batch, self.frames, self.seed = batch, frames, seed
+
+    def __iter__(self):
+        os.nice(2)
+        torch.set_num_threads(1)
+        m = Mixer()
+        rng = np.random.default_rng(self.seed)
+        while True:
+            yield torch.from_numpy(np.stack([m.draw(rng, (self.frames + 1) * HOP) for _ in range(self.batch)]))
+
+
+window = torch.hann_window(NFFT)
+
+
+def spec(x):  # [..., n] -> [..., f t]
+    s = torch.stft(x.flatten(0, -2), NFFT, HOP, window=window, center=False, return_complex=True)[:, :1024]
+    return s.unflatten(0, x.shape[:-1])
+
+
+def loss_of(net, stems):
+    with torch.no_grad():
+        S = spec(stems)
+        A, V = S[:, 0], S[:, 1]
+        X = A + V
+        mag = X.abs()
+        peak = mag.amax((1, 2, 3), keepdim=True) * 10 ** (torch.rand(len(mag), 1, 1, 1) * 12 / 20) + 1e-6
+        mag = mag / peak
+        ph = (X / peak).conj() / mag.clamp(min=1e-9)
+        AP = A / peak * ph
+        re, im2 = AP.real, AP.imag**2
+        a5 = (A.abs() / peak + 1e-7).sqrt()
+        v5 = (V.abs() / peak + 1e-7).sqrt()
+        nc = mag.mean((1, 2, 3), keepdim=True) + 1e-6
+        n5 = (mag + 1e-7).sqrt().mean((1, 2, 3), keepdim=True)
+    M = net(mag).sigmoid()
+    Y = M * mag
+    e2 = (Y - re) ** 2 + im2
+    lc = (((e2 + 1e-12).sqrt()) / nc).mean()
+    # log of the error's energy: what SDR measures; flattens 30 dB below the mixture
+    lc = lc + 0.15 * torch.log(e2.sum((1, 2, 3)) / ((mag**2).sum((1, 2, 3)) + 1e-9) + 1e-3).mean()
+    ls = (((Y + 1e-7).sqrt() - a5).abs() / n5).mean() + (
+        (((mag - Y).clamp(min=0) + 1e-7).sqrt() - v5).abs() / n5
+    ).mean()
+    return lc, ls
+
+
+def separate(net, x):
+    S = torch.stft(x, NFFT, HOP, window=window, center=True, pad_mode="constant", return_complex=True)
+    mag = S.abs()
+    M = net((mag / mag.max())[None, :, :1024]).sigmoid()[0]
+    M = torch.cat([M, torch.zeros(2, 1, M.shape[-1])], 1)
+    return torch.istft(M * S, NFFT, HOP, window=window, center=True, length=x.shape[-1])
+
+
+def valset():
+    out = []
+    n = 10 * SR // HOP * HOP
+    for s in ("4.Potassium", "6.Caesium"):
+        a = np.load(SET / f"valid/{s}_accompaniment.npy", mmap_mode="r")
+        v = np.load(SET / f"valid/{s}_vocals.npy", mmap_mode="r")
+        k = min(len(a), len(v)) // n
+        e = [np.abs(v[i * n : (i + 1) * n : 32].astype(np.float32)).mean() for i in range(k)]
+        good = [i for i in range(k) if e[i] > 0.5 * np.median(sorted(e)[-k // 2 :])]
+        pick = [good[int(j)] for j in np.linspace(0, len(good) - 1, 6)]
+        for i in sorted(set(pick)):
+            A = torch.tensor(a[i * n : (i + 1) * n].T / 32768.0, dtype=torch.float32)
+            V = torch.tensor(v[i * n : (i + 1) * n].T / 32768.0, dtype=torch.float32)
+            V = V * (A.norm() / V.norm() * 10 ** (-5 / 20))
+            out.append((s, A, V))
+    for h in HELD:
+        for p in (SET / "instrumentals").glob(h + "*.npy"):
+            a = np.load(p, mmap_mode="r")
+            i = len(a) // 2
+            out.append(("inst", torch.tensor(a[i : i + n].T / 32768.0, dtype=torch.float32), None))
+    return out
+
+
+db = lambda a, b: float(10 * torch.log10(((a**2).sum() + 1e-9) / ((b**2).sum() + 1e-9)))
+
+
+def validate(net, vs):
+    r = {}
+    net.eval()
+    with torch.inference_mode():
+        for s, A, V in vs:
+            X = A if V is None else A + V
+            E = separate(net, X)
+            if V is None:
+                r.setdefault("removed", []).append(db(X - E, X))
+            else:
+                r.setdefault(s, []).append(db(V, E - A))  # accompaniment gain; vocals gain is 5 dB more
+    net.train()
+    o = {k: float(np.mean(v)) for k, v in r.items()}
+    o["worst_removed"] = max(r["removed"])
+    o["gain"] = (o["4.Potassium"] + o["6.Caesium"]) / 2
+    return o
+
+
+def main():
+    end = time.mktime(time.strptime(time.strftime("%Y-%m-%d ") + os.environ.get("END", "15:36"), "%Y-%m-%d %H:%M"))
+    out = Path(os.environ.get("OUT", "run"))
+    out.mkdir(exist_ok=True, parents=True)
+    lr = float(os.environ.get("LR", "1.5e-3"))
+    torch.set_num_threads(2)
+    torch.manual_seed(0)
+    net = Mini()
+    net.train()
+    decay = [p for p in net.parameters() if p.ndim > 1]
+    other = [p for p in net.parameters() if p.ndim <= 1]
+    opt = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.01}, {"params": other, "weight_decay": 0.0}], lr=lr, betas=(0.9, 0.98)
+    )
+    ema = copy.deepcopy(net)
+    step = 0
+    start = time.time()
+    hist = []
+    audio = 0.0
+    ck = out / "last.pt"
+    if ck.exists():
+        c = torch.load(ck)
+        net.load_state_dict(c["net"])
+        ema.load_state_dict(c["ema"])
+        opt.load_state_dict(c["opt"])
+        step, start, audio = c["step"], c["start"], c["audio"]
+        print("resumed at", step, flush=True)
+    vs = valset()
+    stage = None
+    last_val = last_ck = time.time()
+    acc = []
+    log = open(out / "log.csv", "a")
+    while True:
+        now = time.time()
+        prog = (now - start) / (end - start)
+        if prog >= 1:
+            break
+        want = (6, 128) if prog < 0.6 else (4, 256)
+        if want != stage:
+            stage = want
+            it = iter(
+                DataLoader(Stream(*want, seed=int(time.time())), batch_size=None, num_workers=1, prefetch_factor=4)
+            )
+        rate = lr * min(1, (step + 1) / 150) * (0.5 + 0.5 * math.cos(math.pi * prog)) + 2e-6
+        for g in opt.param_groups:
+            g["lr"] = rate
+        x = next(it)
+        lc, ls = loss_of(net, x)
+        loss = lc + ls
+        if not torch.isfinite(loss):
+            print("nan", flush=True)
+            opt.zero_grad()
+            continue
+        loss.backward()
+        gn = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        opt.step()
+        opt.zero_grad(set_to_none=True)
+        step += 1
+        audio += want[0] * want[1] * HOP / SR
+        d = min(0.999, (step + 1) / (step + 20))
+        with torch.no_grad():
+            for a, b in zip(ema.parameters(), net.parameters()):
+                a.lerp_(b, 1 - d)
+        acc.append((lc.item(), ls.item(), gn.item()))
+        if step % 25 == 0:
+            m = np.mean(acc, 0)
+            acc = []
+            print(
+                f"{time.strftime('%H:%M:%S')} step {step} audio {audio / 3600:.2f}h prog {prog:.3f} lc {m[0]:.4f} ls {m[1]:.4f} gn {m[2]:.2f} lr {rate:.2e} x rt {audio / (time.time() - start):.1f}",
+                flush=True,
+            )
+        if time.time() - last_val > float(os.environ.get("VAL", "420")) or step == 100:
+            v = validate(ema, vs)
+            last_val = time.time()
+            print("VAL", step, {k: round(x, 2) for k, x in v.items()}, flush=True)
+            log.write(
+                f"{time.strftime('%H:%M:%S')},{step},{audio / 3600:.3f},{v['4.Potassium']:.3f},{v['6.Caesium']:.3f},{v['gain']:.3f},{v['removed']:.2f},{v['worst_removed']:.2f}\n"
+            )
+            log.flush()
+            save(ck, net, ema, opt, step, start, audio)
+        elif time.time() - last_ck > 120:
+            save(ck, net, ema, opt, step, start, audio)
+            last_ck = time.time()
+    v = validate(ema, vs)
+    print("FINAL", step, v, flush=True)
+    save(ck, net, ema, opt, step, start, audio)
+
+
+def save(ck, net, ema, opt, step, start, audio):
+    torch.save(
+        {
+            "net": net.state_dict(),
+            "ema": ema.state_dict(),
+            "opt": opt.state_dict(),
+            "step": step,
+            "start": start,
+            "audio": audio,
+        },
+        str(ck) + ".part",
+    )
+    os.replace(str(ck) + ".part", ck)
+
+
+if __name__ == "__main__":
+    main()

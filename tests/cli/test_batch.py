@@ -1,0 +1,250 @@
+"""Folders of songs, as their owners see it."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import signal
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+
+@pytest.fixture
+def library(make_song, tmp_path):
+    """Three songs in a tree."""
+    for number, name in enumerate(("a.wav", "x/b.flac", "x/y/c.wav")):
+        (tmp_path / "music" / name).parent.mkdir(parents=True, exist_ok=True)
+        make_song(tmp_path / "music" / name, seconds=0.2 + number / 10)
+    return tmp_path / "music"
+
+
+def stems_in(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("[!.]*.*") if path.is_file())
+
+
+def events_of(outcome):
+    return [json.loads(line) for line in outcome.out.splitlines()]
+
+
+def times_of(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*_*.*")}
+
+
+def test_a_tree_is_mirrored(frametx, library, tiny_checkpoint, tmp_path):
+    """Every song's stems lie where the song lies, below the output."""
+    outcome = frametx("separate", "music", "-r", "-m", tiny_checkpoint)
+    assert outcome.code == 0, outcome.err
+    assert stems_in(tmp_path / "separated") == [
+        f"{name}_{stem}.flac" for name in ("a", "x/b", "x/y/c") for stem in ("Instrumental", "Vocals")
+    ]
+    assert "3 songs" in outcome.err
+
+
+def test_a_second_run_does_nothing(frametx, library, tiny_checkpoint, tmp_path):
+    """What is done with the same parameters is skipped, without a model being loaded."""
+    frametx("separate", "music", "-r", "-m", tiny_checkpoint)
+    before = times_of(tmp_path / "separated")
+    outcome = frametx("separate", "music", "-r", "-m", tiny_checkpoint, "--json")
+    assert outcome.code == 0
+    assert [event["event"] for event in events_of(outcome)] == ["skipped"] * 3 + ["summary"]
+    assert times_of(tmp_path / "separated") == before
+
+
+def test_stems_in_the_songs_folder_are_not_separated_again(frametx, library, tiny_checkpoint, tmp_path):
+    """With the output among the songs, a second run knows its own stems."""
+    for _ in range(2):
+        assert frametx("separate", "music", "-r", "-o", "music", "-m", tiny_checkpoint).code == 0
+    assert len(stems_in(library)) == 9
+
+
+def test_what_changed_is_done_again_and_the_rest_is_not(frametx, library, make_song, tiny_checkpoint, tmp_path):
+    """Other parameters redo everything, another song only its stems, a touched song nothing."""
+    run = ("separate", "music", "-r", "-m", tiny_checkpoint, "--json")
+    frametx(*run)
+    (library / "a.wav").touch()
+    assert [event["event"] for event in events_of(frametx(*run))].count("skipped") == 3
+    make_song(library / "a.wav", seconds=0.9)
+    assert [event["event"] for event in events_of(frametx(*run))].count("done") == 1
+    assert soundfile.info(tmp_path / "separated" / "a_Vocals.flac").duration == pytest.approx(0.9)
+    assert [event["event"] for event in events_of(frametx(*run, "--crop", "100"))].count("done") == 3
+    assert [event["event"] for event in events_of(frametx(*run, "--overwrite"))].count("done") == 3
+
+
+def test_a_stem_that_was_changed_by_hand_is_not_replaced(frametx, library, tiny_checkpoint, tmp_path):
+    """Other parameters don't undo somebody's work; the same ones take it for done."""
+    run = ("separate", library / "a.wav", "-m", tiny_checkpoint)
+    frametx(*run)
+    stem = tmp_path / "separated" / "a_Vocals.flac"
+    soundfile.write(stem, np.zeros((100, 2)), 44_100)
+    outcome = frametx(*run, "--crop", "100")
+    assert outcome.code == 1
+    assert "changed since" in outcome.err
+    assert frametx(*run).code == 0
+    assert soundfile.info(stem).frames == 100
+    assert frametx(*run, "--crop", "100", "--overwrite").code == 0
+
+
+def test_without_the_ledger_stems_say_themselves_what_they_are(frametx, library, tiny_checkpoint, tmp_path):
+    """A run that was killed before it could write a song down doesn't do it again."""
+    frametx("separate", "music", "-r", "-m", tiny_checkpoint)
+    (tmp_path / "separated" / ".frametx.jsonl").unlink()
+    (tmp_path / "separated" / "x" / "b_Vocals.flac").unlink()
+    events = events_of(frametx("separate", "music", "-r", "-m", tiny_checkpoint, "--json"))
+    assert sorted(event["event"] for event in events if event["event"] in ("done", "skipped")) == [
+        "done",
+        "skipped",
+        "skipped",
+    ]
+
+
+def test_a_torn_ledger_is_read_as_far_as_it_goes(frametx, library, tiny_checkpoint, tmp_path):
+    """Half a line at its end spoils neither the lines before nor the next."""
+    run = ("separate", "music", "-r", "-m", tiny_checkpoint, "--json")
+    frametx(*run)
+    ledger = tmp_path / "separated" / ".frametx.jsonl"
+    ledger.write_bytes(ledger.read_bytes()[:-40])
+    (tmp_path / "separated" / "a_Vocals.flac").unlink()
+    frametx(*run)
+    assert [event["event"] for event in events_of(frametx(*run))] == ["skipped"] * 3 + ["summary"]
+
+
+def test_one_bad_file_never_stops_the_rest(frametx, library, tiny_checkpoint, tmp_path):
+    """The good ones are done, the bad one is named in the end, and the exit code says it."""
+    (library / "bad.wav").write_text("la la la")
+    outcome = frametx("separate", "music", "-r", "-m", tiny_checkpoint)
+    assert outcome.code == 1
+    assert len(stems_in(tmp_path / "separated")) == 6
+    assert "bad.wav" in outcome.err.split("failed:")[1]
+    assert outcome.err.rstrip().endswith("; 1 failed")
+
+
+def test_fail_fast_stops_at_the_first_failure(frametx, library, tiny_checkpoint, tmp_path):
+    """Songs behind the bad one are not begun."""
+    (library / "a.wav").write_text("la la la")
+    assert frametx("separate", "music", "-r", "-m", tiny_checkpoint, "--fail-fast").code == 1
+    assert not (tmp_path / "separated").exists() or stems_in(tmp_path / "separated") == []
+
+
+def test_events_tell_the_whole_story(frametx, library, tiny_checkpoint, tmp_path):
+    """--json: start, progress that never goes back, done with paths that exist, and a summary; nothing else on stdout."""
+    (library / "bad.wav").write_text("la la la")
+    outcome = frametx("separate", "music", "-r", "-m", tiny_checkpoint, "--json")
+    assert outcome.err == ""
+    events = events_of(outcome)
+    assert events[-1] | {"seconds": 0, "elapsed_seconds": 0} == {
+        "event": "summary",
+        "done": 3,
+        "skipped": 0,
+        "failed": 1,
+        "seconds": 0,
+        "elapsed_seconds": 0,
+        "interrupted": False,
+    }
+    song = str(library.relative_to(tmp_path) / "x" / "y" / "c.wav")
+    mine = [event for event in events if event.get("song") == song]
+    assert [mine[0]["event"], mine[-1]["event"]] == ["start", "done"]
+    assert (mine[0]["index"], mine[0]["count"]) == (4, 4)
+    shares = [event["done"] for event in mine if event["event"] == "progress" and event["stage"] == "separate"]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert all((tmp_path / path).is_file() for path in mine[-1]["stems"].values())
+    failure = next(event for event in events if event["event"] == "failed")
+    assert failure["song"].endswith("bad.wav")
+    assert failure["hint"]
+
+
+def test_a_list_names_songs(frametx, library, tiny_checkpoint, tmp_path):
+    """--from-file takes a playlist whose paths are relative to it; a missing one fails alone."""
+    (library / "list.m3u").write_text("#EXTM3U\na.wav\nx/b.flac\ngone.wav\n")
+    outcome = frametx("separate", "--from-file", "music/list.m3u", "-m", tiny_checkpoint)
+    assert outcome.code == 1
+    assert "gone.wav does not exist" in outcome.err
+    assert len(stems_in(tmp_path / "separated")) == 4
+
+
+def test_names_follow_the_template(frametx, library, tiny_checkpoint, tmp_path):
+    """--name decides on folders and names."""
+    outcome = frametx("separate", "music", "-m", tiny_checkpoint, "--name", "{track}/{stem} of {dir}", "-f", "wav")
+    assert outcome.code == 0, outcome.err
+    assert stems_in(tmp_path / "separated") == ["a/Instrumental of music.wav", "a/Vocals of music.wav"]
+
+
+def test_collisions_are_refused_before_any_work(frametx, library, make_song, tiny_checkpoint, tmp_path):
+    """x.wav and x.flac would have one name; nothing is written, and the message names both."""
+    make_song(library / "a.flac", seconds=0.2)
+    outcome = frametx("separate", "music", "-m", tiny_checkpoint)
+    assert outcome.code == 2
+    assert "a.flac" in outcome.err
+    assert "a.wav" in outcome.err
+    assert not (tmp_path / "separated").exists()
+    assert frametx("separate", "music", "-m", tiny_checkpoint, "--name", "{track}.{trackext}.{stem}").code == 0
+
+
+def test_a_song_comes_from_stdin_and_its_stem_goes_to_stdout(library, tiny_checkpoint, tmp_path, frametx_process):
+    """`-` and `-o -`: the instrumental as FLAC on stdout, everything else on stderr."""
+    with (library / "a.wav").open("rb") as song:
+        process = frametx_process("separate", "-", "-o", "-", "-m", tiny_checkpoint, stdin=song, text=False)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    mix, rate = soundfile.read(library / "a.wav")
+    stem, stem_rate = soundfile.read(io.BytesIO(out))
+    assert (stem.shape, stem_rate) == (mix.shape, rate)
+
+
+def test_one_song_alone_goes_through_a_pipe(frametx, library, tiny_checkpoint):
+    """Several songs cannot share one stdout, and events cannot share it with a song."""
+    assert frametx("separate", "music", "music/a.wav", "-o", "-", "-m", tiny_checkpoint).code == 2
+    assert frametx("separate", "music/a.wav", "-o", "-", "--json", "-m", tiny_checkpoint).code == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_an_interruption_leaves_nothing_half_written(make_song, tiny_checkpoint, tmp_path, frametx_process):
+    """Ctrl-C in the middle of a song: exit 130, a summary that says so, no file with a final or a partial name."""
+    make_song(tmp_path / "long.wav", seconds=8)
+    process = frametx_process("separate", "long.wav", "-m", tiny_checkpoint, "--json", "--crop", "100")
+    for line in process.stdout:
+        event = json.loads(line)
+        if event["event"] == "progress" and event["stage"] == "separate" and 0 < event["done"] < 1:
+            process.send_signal(signal.SIGINT)
+            break
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    summary = json.loads(out.splitlines()[-1])
+    assert (summary["event"], summary["interrupted"]) == ("summary", True)
+    left = [path for path in (tmp_path / "separated").rglob("*") if path.suffix in (".flac", ".part")]
+    assert left == []
+
+
+def test_a_full_disk_is_said_before_work(frametx, library, tiny_checkpoint, tmp_path, monkeypatch):
+    """The song fails with what is needed and what is there, before anything is computed."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    outcome = frametx("separate", "music/a.wav", "-m", tiny_checkpoint)
+    assert outcome.code == 1
+    assert "MiB left" in outcome.err
+    assert stems_in(tmp_path / "separated") == [] if (tmp_path / "separated").exists() else True
+
+
+def test_titles_say_which_stem_it_is(frametx, library, tiny_checkpoint, tmp_path):
+    """Tags are carried over, the title gets a suffix, and the stem says what made it; both can be left out."""
+    from frametx.audio.tags import Tags, read_tags, write_tags
+
+    song = library / "x" / "b.flac"
+    write_tags(
+        song, Tags(fields={"title": ("Ö",), "artist": ("A", "B"), "replaygain_track_gain": ("-3 dB",)}), format="flac"
+    )
+    frametx("separate", song, "-m", tiny_checkpoint)
+    tags = read_tags(tmp_path / "separated" / "b_Vocals.flac")
+    assert tags.fields["title"] == ("Ö (Vocals)",)
+    assert tags.fields["artist"] == ("A", "B")
+    assert not any(name.startswith("replaygain") for name in tags.fields)
+    made = json.loads(tags.first("frametx"))
+    assert made["models"][0]["name"] == tiny_checkpoint.name
+    assert len(made["models"][0]["sha256"]) == len(made["song_sha256"]) == 64
+    frametx("separate", song, "-m", tiny_checkpoint, "--plain-title", "-o", "plain")
+    assert read_tags(tmp_path / "plain" / "b_Vocals.flac").fields["title"] == ("Ö",)
+    frametx("separate", song, "-m", tiny_checkpoint, "--no-tags", "-o", "none")
+    assert set(read_tags(tmp_path / "none" / "b_Vocals.flac").fields) == {"frametx"}

@@ -1,0 +1,103 @@
+"""Finding songs: trees, links, hidden files, lists."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from frametx.errors import AudioError, UsageError
+from frametx.songs import find_songs, read_list
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A library with songs on three levels, a hidden song, notes and a cover."""
+    names = [
+        "b.mp3",
+        "A.flac",
+        "x/c.WAV",
+        "x/y/d.m4a",
+        "z/e.ogg",
+        ".hidden.flac",
+        ".git/f.flac",
+        "cover.jpg",
+        "x/a.txt",
+    ]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    return tmp_path
+
+
+def names_of(listing, root):
+    return [song.path.relative_to(root).as_posix() for song in listing.songs]
+
+
+def test_a_folder_means_the_songs_directly_in_it(tree):
+    """Without --recursive folders in it are left alone; names decide the order, whatever their case."""
+    assert names_of(find_songs([tree]), tree) == ["A.flac", "b.mp3"]
+
+
+def test_a_tree_is_listed_with_the_folders_of_its_songs(tree):
+    """Each song knows the folders between the named one and itself."""
+    listing = find_songs([tree], recursive=True)
+    assert names_of(listing, tree) == ["A.flac", "b.mp3", "x/c.WAV", "x/y/d.m4a", "z/e.ogg"]
+    assert [song.folder.as_posix() for song in listing.songs] == [".", ".", "x", "x/y", "z"]
+
+
+def test_what_is_hidden_is_passed_over_and_said(tree):
+    """A hidden song and a hidden folder are listed as skipped; covers and texts are no songs and are not."""
+    skipped = {one.path.name: one.reason for one in find_songs([tree], recursive=True).skipped}
+    assert skipped == {".hidden.flac": "hidden", ".git": "a hidden folder"}
+
+
+def test_links_that_lead_back_end_the_walk(tree):
+    """A link to a folder above is not followed for ever, a second link to a folder not twice, a dead one is said."""
+    (tree / "x" / "loop").symlink_to(tree, target_is_directory=True)
+    (tree / "zz").symlink_to(tree / "x", target_is_directory=True)
+    (tree / "dead.flac").symlink_to(tree / "nothing.flac")
+    listing = find_songs([tree], recursive=True)
+    assert names_of(listing, tree) == ["A.flac", "b.mp3", "x/c.WAV", "x/y/d.m4a", "z/e.ogg"]
+    assert "a link to nothing" in [one.reason for one in listing.skipped]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_what_is_no_file_is_passed_over(tree):
+    """A named pipe with an audio suffix would never end."""
+    os.mkfifo(tree / "pipe.wav")
+    assert [one.reason for one in find_songs([tree]).skipped] == ["hidden", "no regular file"]
+
+
+def test_the_output_and_earlier_stems_are_no_songs(tree):
+    """A second run over a folder that holds its own output doesn't separate stems again."""
+    output = tree / "z"
+    listing = find_songs([tree], recursive=True, leave_out=output, is_stem=lambda path: path.name == "b.mp3")
+    assert names_of(listing, tree) == ["A.flac", "x/c.WAV", "x/y/d.m4a"]
+
+
+def test_a_song_named_twice_is_one_song(tree):
+    """Named alone and found in a folder, it is separated once."""
+    assert names_of(find_songs([tree / "A.flac", tree, tree / "x" / ".." / "A.flac"]), tree) == ["A.flac", "b.mp3"]
+
+
+def test_a_named_file_may_be_called_anything_and_may_be_missing(tmp_path):
+    """What is wrong with it is said when its turn comes, so that it doesn't stop the others."""
+    assert [song.path for song in find_songs([tmp_path / "tape"]).songs] == [tmp_path / "tape"]
+
+
+def test_a_folder_without_songs_is_refused_with_a_way_out(tree):
+    """The hint names --recursive unless that was given."""
+    (tree / "empty").mkdir()
+    with pytest.raises(AudioError, match="holds no songs") as caught:
+        find_songs([tree / "empty"])
+    assert "--recursive" in (caught.value.hint or "")
+
+
+def test_a_list_is_read_like_a_playlist():
+    """Comments, empty lines and a byte order mark don't count; relative paths are relative to the list."""
+    text = "\ufeff#EXTM3U\r\nA b.flac\r\n\r\n#EXTINF:1,x\n/music/c.mp3\n sub/ d.wav\n"
+    assert read_list(text, Path("lists")) == [Path("lists/A b.flac"), Path("/music/c.mp3"), Path("lists/ sub/ d.wav")]
+    with pytest.raises(UsageError, match="empty"):
+        read_list("# nothing\n", Path())
