@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from frametx.provenance import Recipe
     from frametx.separator import Separator
     from frametx.setup import Setup
+from frametx.video import make_video
 
 Emit = Callable[[Event], None]
 
@@ -37,6 +38,7 @@ class Work:
         recipe: What both stand for.
         start_seconds: Where sections begin.
         end_seconds: Where they end; None: at the end.
+        video: Make a video of each instrumental.
     """
 
     setup: Setup
@@ -44,6 +46,7 @@ class Work:
     recipe: Recipe
     start_seconds: float = 0.0
     end_seconds: float | None = None
+    video: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +59,7 @@ class Job:
         index: Its number in the batch, from 1.
         count: How many songs the batch has.
         overwrite: Whether files at the targets may be replaced.
+        has_stems: Whether the stems are done already and only the video is not.
         guessed_seconds: About how long it is.
     """
 
@@ -64,6 +68,7 @@ class Job:
     index: int = 1
     count: int = 1
     overwrite: bool = False
+    has_stems: bool = False
     guessed_seconds: float = 0.0
 
 
@@ -76,30 +81,38 @@ def run_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
     try:
         seconds = _look_first(work, job)
         emit(Start(song=song, index=job.index, count=job.count, seconds=seconds))
-        result = separator.separate_file(
-            job.song,
-            job.targets,
-            replace(work.options, overwrite=job.overwrite),
-            start_seconds=work.start_seconds,
-            end_seconds=work.end_seconds,
-            progress=_Throttled(song, emit),
-            recipe=work.recipe,
-        )
+        done = Done(song=song, stems={}, seconds=0.0, elapsed_seconds=0.0, notes=(), song_sha256="")
+        if not job.has_stems:
+            done = _separate(separator, work, job, emit)
+        if work.video:
+            video = make_video(job.song, job.targets[Stem.INSTRUMENTAL], overwrite=job.overwrite)
+            done = replace(done, others=(str(video),))
     except FrametxError as error:
         emit(Failed(song=song, message=error.message, hint=error.hint))
     except Exception as error:  # noqa: BLE001  (whatever is wrong with this song, the others can do without)
         emit(Failed(song=song, message=f"{job.song}: {error!r}", traceback=traceback.format_exc()))
     else:
-        emit(
-            Done(
-                song=song,
-                stems={stem.value: str(written.path) for stem, written in result.stems.items()},
-                seconds=result.seconds,
-                elapsed_seconds=result.elapsed_seconds,
-                notes=result.notes,
-                song_sha256=result.song_sha256,
-            )
-        )
+        emit(done)
+
+
+def _separate(separator: Separator, work: Work, job: Job, emit: Emit) -> Done:
+    result = separator.separate_file(
+        job.song,
+        job.targets,
+        replace(work.options, overwrite=job.overwrite),
+        start_seconds=work.start_seconds,
+        end_seconds=work.end_seconds,
+        progress=_Throttled(str(job.song), emit),
+        recipe=work.recipe,
+    )
+    return Done(
+        song=str(job.song),
+        stems={stem.value: str(written.path) for stem, written in result.stems.items()},
+        seconds=result.seconds,
+        elapsed_seconds=result.elapsed_seconds,
+        notes=result.notes,
+        song_sha256=result.song_sha256,
+    )
 
 
 def _look_first(work: Work, job: Job) -> float | None:
