@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from frametx.device import pick_device, pick_dtype
 from frametx.errors import FrametxError
 from frametx.models.detect import NETWORKS, network_class
-from frametx.models.layers import Conv, MultichannelLinear, convolve_channels_last
+from frametx.models.layers import Conv, MultichannelLinear, RotaryEmbedding, convolve_channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -123,16 +123,13 @@ def operations(network: Network, frames: int) -> int:
             total += 2 * b * t * module.weight_pw.numel()
             total += 0 if module.weight_dw is None else 2 * b * t * f * module.weight_dw.numel()
 
-    def count_attention(_module: nn.Module, _: Any, value: Tensor) -> None:
-        # scores and weighted values: each value of each frame meets every frame, twice
-        nonlocal total
-        total += 4 * value.numel() * value.shape[2]
+        elif isinstance(module, RotaryEmbedding):
+            # called for queries and for keys: half of scores and weighted values each, `[b a t h d]`
+            total += 2 * output.numel() * output.shape[2]
 
-    for name, module in network.named_modules():
-        if isinstance(module, (Conv, MultichannelLinear)):
+    for module in network.modules():
+        if isinstance(module, (Conv, MultichannelLinear, RotaryEmbedding)):
             module.register_forward_hook(count)
-        if name.endswith("v_proj") and not isinstance(module, Conv) and network.architecture != "v9":
-            module.register_forward_hook(count_attention)
     with torch.inference_mode():
         network(torch.empty(1, network.in_channels, network.n_bins, frames, device="meta"))
     return total

@@ -23,6 +23,7 @@ def test_operations_are_the_known_ones(name, gflop):
     assert per_second == pytest.approx(gflop, rel=0.1)
 
 
+@pytest.mark.slow
 def test_json_holds_peaks_and_results():
     """The command measures a network in a process of its own and prints its figures as JSON."""
     result = CliRunner().invoke(app, ["bench", "v9", "--crop", "10", "--device", "cpu", "--json"])
