@@ -143,12 +143,13 @@ def plans(name: str, network: Network, options: WindowOptions, n_frames: int) ->
 
 def _plan(name: str, network: Network, options: WindowOptions, n_frames: int) -> Plan:
     sequential = network.feeding is Feeding.HISTORY
+    usual_crop, usual_context = network.usual_window or (DEFAULT_CROP, DEFAULT_CONTEXT)
     context = options.context
     if context is None:
-        context = 0 if sequential or options.original else DEFAULT_CONTEXT
+        context = 0 if sequential or options.original else usual_context
     crop = options.crop
     if crop is None:
-        crop = 4096 if sequential or options.original else DEFAULT_CROP
+        crop = 4096 if sequential or options.original else usual_crop
     if sequential and options.original:
         crop, context = crop + 2 * context, 0  # the original program gave the context to the window itself
     width = crop + 2 * context

@@ -188,6 +188,8 @@ class Mini(Network):
     """
 
     architecture: ClassVar[str] = "mini"
+    # it was trained on crops of 128 to 256 frames
+    usual_window: ClassVar[tuple[int, int] | None] = (384, 64)
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class Network(nn.Module):
     Attributes:
         architecture: The name of the architecture.
         feeding: What the input's channels are.
+        usual_window: Frames a chunk owns and sees more on either side, where a network does best with a size of its own.
         n_fft: Size of the STFT in samples; the network sees its lower `n_fft / 2` bins.
         in_channels: Channels of the input.
         out_channels: Channels of the mask.
@@ -41,6 +42,7 @@ class Network(nn.Module):
 
     architecture: ClassVar[str]
     feeding: ClassVar[Feeding] = Feeding.MAGNITUDE
+    usual_window: ClassVar[tuple[int, int] | None] = None
 
     def __init__(self, *, in_channels: int, out_channels: int, n_fft: int, max_width: int | None = None) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from frametx.models.detect import architecture_of
 from frametx.models.mini import Mini
+from frametx.windows import WindowOptions, plans
 
 
 def shapes_of(network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
@@ -81,3 +82,11 @@ def test_a_size_the_levels_cannot_share_is_refused():
     """The STFT size has to be divisible by what three levels and the heads need."""
     with pytest.raises(ValueError, match="divisible"):
         Mini(n_fft=100)
+
+
+def test_its_windows_are_of_the_length_it_was_trained_on():
+    """Without --crop its windows are at most 512 frames wide; with it, as wide as asked for."""
+    (usual,) = plans("mini", small(), WindowOptions(), 2000)
+    assert max(chunk.width for chunk in usual.chunks) <= 512
+    (wide,) = plans("mini", small(), WindowOptions(crop=1000), 2000)
+    assert max(chunk.width for chunk in wide.chunks) > 1000
