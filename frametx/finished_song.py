@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from frametx.audio.formats import FORMATS
 from frametx.audio.reader import SongReader, probe
-from frametx.edit_list import EditList, SongFacts, StemFile, read_edit_list
+from frametx.edit_list import EditList, SongFacts, StemFile
+from frametx.edit_list_file import read_edit_list
 from frametx.errors import AudioError, EditListError, UsageError
 from frametx.outputs import Stem
 from frametx.provenance import file_sha256

@@ -20,7 +20,8 @@ from filelock import FileLock, Timeout
 
 from frametx.audio.reader import SongReader
 from frametx.audio.writer import StemWriter, WrittenStem
-from frametx.edit_list import EditList, Section, StemFile, check_range, section_values, write_edit_list
+from frametx.edit_list import EditList, Section, StemFile, check_range, section_values
+from frametx.edit_list_file import write_edit_list
 from frametx.errors import AudioError, EditListError, UsageError
 from frametx.finished_song import work_folder
 from frametx.outputs import Stem

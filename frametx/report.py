@@ -12,7 +12,8 @@ import numpy as np
 from frametx import __version__
 from frametx.audio.tags import read_tags
 from frametx.disagreement import disputed_ranges
-from frametx.edit_list import EditList, read_edit_list, section_values
+from frametx.edit_list import EditList, section_values
+from frametx.edit_list_file import read_edit_list
 from frametx.errors import AudioError, UsageError
 from frametx.outputs import Stem
 from frametx.provenance import LEDGER_NAME, TAG

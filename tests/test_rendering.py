@@ -11,7 +11,8 @@ import soundfile
 import torch
 
 from frametx import Separator
-from frametx.edit_list import Section, read_edit_list
+from frametx.edit_list import Section
+from frametx.edit_list_file import read_edit_list
 from frametx.errors import AudioError, EditListError, FrametxError, UsageError
 from frametx.finished_song import open_edits
 from frametx.models.network import Network
@@ -33,11 +34,11 @@ class Blur(Network):
         self.gain = gain
 
     @classmethod
-    def recognises(cls, shapes):
+    def recognises(cls, _shapes):
         return False
 
     @classmethod
-    def sizes_from(cls, shapes):
+    def sizes_from(cls, _shapes):
         return {}
 
     def logits(self, x):
@@ -60,7 +61,7 @@ def base_separator(tiny_checkpoint):
 def separators(tiny_checkpoint):
     """Opens another model, whatever the section asks for."""
     separator = blur_separator(tiny_checkpoint, 90.0)
-    return lambda section: separator
+    return lambda _section: separator
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -112,6 +114,12 @@ def test_the_page_needs_nothing_but_itself(reported):
     assert "@@" not in text
     assert "a &lt;song&gt;" in text
     assert "a <song>" not in text
+
+
+def test_pictures_are_for_reports_alone():
+    """Separating and redoing never import matplotlib."""
+    script = "import sys, frametx.separator, frametx.rendering, frametx.cli; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=120).returncode == 0
 
 
 def test_the_sheet_is_a_picture(reported):

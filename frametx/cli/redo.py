@@ -60,7 +60,8 @@ def redo(
     times = [section_times(text) for text in section or []]
 
     from frametx import finished_song, rendering  # noqa: PLC0415  (torch)
-    from frametx.edit_list import Section, read_edit_list  # noqa: PLC0415  (torch)
+    from frametx.edit_list import Section  # noqa: PLC0415  (torch)
+    from frametx.edit_list_file import read_edit_list  # noqa: PLC0415  (torch)
 
     if show:
         _say_list(read_edit_list(finished_song.edit_list_path(song, output)))
@@ -109,7 +110,7 @@ def render(
     from dataclasses import replace  # noqa: PLC0415  (with the others)
 
     from frametx import rendering  # noqa: PLC0415  (torch)
-    from frametx.edit_list import read_edit_list  # noqa: PLC0415  (torch)
+    from frametx.edit_list_file import read_edit_list  # noqa: PLC0415  (torch)
 
     edits = read_edit_list(edit_list)
     if song is not None:

@@ -1,0 +1,96 @@
+"""The commands of the loop: compare, redo, render, report, as a user types them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+
+@pytest.fixture
+def other_checkpoint(tiny_checkpoint, tmp_path):
+    """The tiny network with its tensors negated."""
+    path = tmp_path / "other.pth"
+    torch.save({name: -tensor for name, tensor in torch.load(tiny_checkpoint, weights_only=True).items()}, path)
+    return path
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Half a second of noise and stems that sum to it."""
+    rng = np.random.default_rng(1)
+    vocals, instrumental = (rng.integers(-3000, 3000, (22_050, 2)).astype(np.int16) for _ in range(2))
+    (tmp_path / "separated").mkdir()
+    soundfile.write(tmp_path / "song.flac", vocals + instrumental, 44_100)
+    soundfile.write(tmp_path / "separated" / "song_Vocals.flac", vocals, 44_100)
+    soundfile.write(tmp_path / "separated" / "song_Instrumental.flac", instrumental, 44_100)
+    return tmp_path
+
+
+def test_redo_list_undo_and_render(frametx, finished, other_checkpoint):
+    """A section is redone, listed, rendered from its list and taken back."""
+    original = (finished / "separated" / "song_Vocals.flac").read_bytes()
+    outcome = frametx("redo", "song.flac", "--section", "0:00.2-0:00.3", "-m", "other.pth", "-d", "cpu")
+    assert outcome.code == 0, outcome.err
+    assert "0:00.2 - 0:00.3: spliced in" in outcome.err
+    assert (finished / "separated" / "song_Vocals.flac").read_bytes() != original
+    listed = frametx("redo", "song.flac", "--list")
+    assert "0:00.2 - 0:00.3" in listed.out
+    assert str(other_checkpoint) in listed.out
+    assert frametx("render", "separated/song.frametx.toml", "--fresh", "-d", "cpu").code == 0
+    assert frametx("redo", "song.flac", "--undo").code == 0
+    assert (finished / "separated" / "song_Vocals.flac").read_bytes() == original
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--section", "0:10"), "is no section"),
+        (("--section", "0:03-0:01"), "ends before it begins"),
+        (("--section", "0:01-soon"), "is no time"),
+        (("--section", "0:05-0:09"), "begins after the song's end"),
+        ((), "say what to redo"),
+        (("--undo", "--list"), "one thing at a time"),
+        (("--section", "0:00-0:00.2", "--ensemble", "best"), "is no rule"),
+        (("--section", "0:00-0:00.2", "-o", "elsewhere"), "does not hold both stems"),
+    ],
+)
+def test_what_cannot_be_meant_is_said_before_any_work(frametx, finished, tiny_checkpoint, arguments, message):
+    """A message, a nonzero exit code, and no file more or less."""
+    before = sorted(finished.rglob("*"))
+    outcome = frametx("redo", "song.flac", "-m", tiny_checkpoint, *arguments)
+    assert outcome.code in (1, 2)
+    assert message in outcome.err
+    assert sorted(finished.rglob("*")) == before
+
+
+def test_compare_prints_lines_that_redo_takes(frametx, finished, tiny_checkpoint, other_checkpoint):
+    """The table names both models, and the line below it can be typed as it stands."""
+    models = f"{tiny_checkpoint},{other_checkpoint}"
+    outcome = frametx("compare", "song.flac", "-m", models, "-d", "cpu", "-q")
+    assert outcome.code == 0, outcome.err
+    assert tiny_checkpoint.name in outcome.out
+    line = next(line for line in outcome.out.splitlines() if line.startswith("frametx redo"))
+    assert frametx(*line.split()[1:], "-d", "cpu").code == 0
+    values = json.loads(frametx("compare", "song.flac", "-m", models, "-d", "cpu", "--json").out)
+    assert len(values["models"]) == 2
+    assert values["ranges"]
+
+
+def test_one_model_cannot_disagree(frametx, finished, tiny_checkpoint):
+    """The message says how to name several."""
+    outcome = frametx("compare", "song.flac", "-m", tiny_checkpoint)
+    assert outcome.code == 2
+    assert "takes two" in outcome.err
+
+
+def test_report_writes_a_page_a_picture_and_figures(frametx, finished):
+    """The three files lie beside the stems; --json prints the figures."""
+    outcome = frametx("report", "separated", "--song", "song.flac", "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["samples_not_exact"] == 0
+    for kind in ("html", "png", "json"):
+        assert (finished / "separated" / f"song.report.{kind}").stat().st_size > 100

@@ -1,0 +1,72 @@
+"""Comparing models: disagreement is found where it is, and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from frametx import Separator
+from frametx.disagreement import DisagreementMeter, disputed_ranges, measure_disagreement
+from frametx.errors import UsageError
+
+N_FFT = 2048
+HOP_SECONDS = N_FFT / 2 / 44_100
+
+
+def shown(n_frames: int, disputed: slice, size: int = 8):
+    """A meter that has seen two models agree everywhere but in some frames, in stretches."""
+    meter = DisagreementMeter()
+    spectrum = torch.ones(2, size + 1, n_frames, dtype=torch.complex64)
+    first = torch.full((2, size, n_frames), 0.9)
+    second = first.clone()
+    second[..., disputed] = 0.4
+    for at in range(0, n_frames, 100):
+        here = slice(at, at + 100)
+        meter([first[..., here], second[..., here]], spectrum[..., here])
+    return meter
+
+
+def test_a_disputed_passage_is_found():
+    """Its time, its level and the model that hears more voice there are right."""
+    profile = shown(900, slice(300, 400)).profile(["kind", "strict"], n_fft=N_FFT)
+    (one,) = disputed_ranges(profile)
+    assert one.start_seconds == pytest.approx(300 * HOP_SECONDS, abs=0.6)
+    assert one.end_seconds == pytest.approx(400 * HOP_SECONDS, abs=0.6)
+    assert one.strictest == "strict"
+    (exact,) = disputed_ranges(profile, threshold_db=10 * np.log10(0.5**2) - 0.1)
+    assert exact.level_db == pytest.approx(10 * np.log10(0.5**2), abs=1.5)
+
+
+def test_passages_are_listed_by_how_much_is_disputed():
+    """Two passages far from each other are two ranges; one second apart they are one."""
+    meter = shown(2000, slice(300, 400))
+    profile = meter.profile(["a", "b"], n_fft=N_FFT)
+    profile.spread[1200:1300] = profile.spread[350] * 2
+    found = disputed_ranges(profile)
+    assert [round(one.start_seconds / HOP_SECONDS, -2) for one in found] == [1200, 300]
+    assert len(disputed_ranges(profile, limit=1)) == 1
+    profile.spread[425:1200] = profile.spread[350]
+    assert len(disputed_ranges(profile)) == 1
+
+
+def test_models_that_agree_have_no_disputed_ranges():
+    """Equal masks leave nothing to listen to."""
+    assert disputed_ranges(shown(500, slice(0, 0)).profile(["a", "b"], n_fft=N_FFT)) == []
+
+
+def test_an_ensemble_is_measured_while_it_separates(tiny_checkpoint, tmp_path):
+    """A section is measured with the context it needs and reported without it, on the song's clock."""
+    other = tmp_path / "other.pth"
+    torch.save({name: -tensor for name, tensor in torch.load(tiny_checkpoint, weights_only=True).items()}, other)
+    rng = np.random.default_rng(0)
+    soundfile.write(tmp_path / "song.flac", rng.uniform(-0.2, 0.2, (3 * 44_100, 2)), 44_100)
+    separator = Separator([tiny_checkpoint, other], device="cpu", precision="fp32")
+    profile = measure_disagreement(separator, tmp_path / "song.flac", (1.0, 1.5))
+    assert profile.models == (tiny_checkpoint.name, "other.pth")
+    assert profile.start_seconds == pytest.approx(1.0, abs=0.01)
+    assert len(profile.spread) * profile.frame_seconds == pytest.approx(0.5, abs=0.01)
+    assert profile.spread.min() > 0
+    with pytest.raises(UsageError, match="is not inside"):
+        measure_disagreement(separator, tmp_path / "song.flac", (3.5, 4.0))
