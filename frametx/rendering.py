@@ -20,9 +20,8 @@ from frametx.audio.writer import WrittenStem
 from frametx.edit_list import EditList, Section, StemFile, check_range
 from frametx.edit_list_file import write_edit_list
 from frametx.errors import AudioError, EditListError, UsageError
-from frametx.finished_song import work_folder
+from frametx.finished_song import known_sha256, work_folder
 from frametx.outputs import Stem
-from frametx.provenance import file_sha256
 from frametx.section_vocals import SectionVocals, Separators
 from frametx.splice import Reach, Span, Splice, quietest_fade, reach_of
 from frametx.stem_rewriter import read_span, read_stored, rewrite_stems, stored_bits
@@ -156,7 +155,7 @@ class _Rendering:
         """The base stem: kept in the folder, or the stem itself before the first redo."""
         base, now = self.edits.base[stem], self.edits.stems[stem]
         for path in (base.path, now.path):
-            if path.is_file() and file_sha256(path) == base.sha256:
+            if path.is_file() and known_sha256(path) == base.sha256:
                 return path
         state = "was changed" if base.path.exists() else "is missing"
         raise EditListError(
@@ -170,7 +169,7 @@ class _Rendering:
             raise EditListError(
                 f"the song {song.path} is missing", f"correct [song] path in {self.edits.path}, or name it with --song"
             )
-        if file_sha256(song.path) != song.sha256:
+        if known_sha256(song.path) != song.sha256:
             raise EditListError(
                 f"the song {song.path} is not the one its stems were made from: its sha256 differs",
                 f"correct [song] path in {self.edits.path}, or separate it again",
@@ -222,7 +221,7 @@ class _Rendering:
             for stem, path in new.items():  # all taken back: the base stems themselves, to the byte
                 shutil.copyfile(self.edits.base[stem].path, path)
         stems = {
-            stem: StemFile(path=self.edits.stems[stem].path, sha256=file_sha256(path)) for stem, path in new.items()
+            stem: StemFile(path=self.edits.stems[stem].path, sha256=known_sha256(path)) for stem, path in new.items()
         }
         for stem, path in new.items():
             path.replace(stems[stem].path)

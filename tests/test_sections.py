@@ -47,7 +47,7 @@ class Remembers(Network):
 def autoregressive(tiny_checkpoint):
     windows = WindowOptions(crop=WINDOW, context=0)
     separator = Separator(tiny_checkpoint, device="cpu", precision="fp32", windows=windows)
-    separator._maskers[0].network = Remembers()
+    separator.maskers[0].network = Remembers()
     return separator
 
 
