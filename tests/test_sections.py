@@ -40,7 +40,7 @@ class Remembers(Network):
 
     def logits(self, x):
         past = x[:, [2, 6]].mean(dim=(1, 2, 3), keepdim=True)
-        return 200.0 * (past - 0.02) + 0.0 * x[:, :2]
+        return 30.0 * (past - 0.12) + 0.0 * x[:, :2]
 
 
 @pytest.fixture
