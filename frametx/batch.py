@@ -14,16 +14,18 @@ from frametx.audio.partfile import remove_abandoned_parts
 from frametx.diskspace import RESERVE_BYTES, free_bytes, guess_seconds, stems_bytes
 from frametx.errors import FrametxError
 from frametx.events import Done, Event, Failed, Note, Skipped, Summary
-from frametx.job import Emit, Job, Work, run_job
+from frametx.images import copy_images
+from frametx.job import Emit, Job, Work, run_job, warn_of_long_job
 from frametx.naming import Naming, check_collisions
 from frametx.outputs import Stem
 from frametx.separator import Separator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from frametx.provenance import Ledger
     from frametx.songs import Listing
+from frametx.video import video_target
 
 
 class Runner(Protocol):
@@ -45,7 +47,9 @@ class InProcess:
         """Do every job in order."""
         separator: Separator | None = None
         for job in jobs:
-            separator = separator or Separator(work.setup)
+            if separator is None:
+                separator = Separator(work.setup)
+                warn_of_long_job(separator, work, job, emit)
             run_job(separator, work, job, emit)
 
 
@@ -56,10 +60,12 @@ class Plan:
     Attributes:
         jobs: What is to do.
         settled: What is known about songs that need no work or cannot be done.
+        folders: Each folder with songs and the one that their stems go to.
     """
 
     jobs: tuple[Job, ...]
     settled: tuple[Event, ...]
+    folders: tuple[tuple[Path, Path], ...] = ()
 
 
 def plan_batch(
@@ -89,7 +95,7 @@ def plan_batch(
         except FrametxError as error:
             settled.append(Failed(song=str(path), message=error.message, hint=error.hint))
             continue
-        if standing == "done":
+        if standing == "done" and not _lacks_video(work, path, files):
             settled.append(Skipped(song=str(path), reason="done already with these parameters"))
             continue
         jobs.append(
@@ -99,14 +105,25 @@ def plan_batch(
                 index=index,
                 count=len(paths),
                 overwrite=standing == "outdated",
+                has_stems=standing == "done",
                 guessed_seconds=guess_seconds(path, _size_of(path)),
             )
         )
-    return Plan(jobs=tuple(jobs), settled=tuple(settled))
+    folders = {
+        (path.parent, next(iter(files.values())).parent): None for path, files in zip(paths, targets, strict=True)
+    }
+    return Plan(jobs=tuple(jobs), settled=tuple(settled), folders=tuple(folders))
 
 
 def run_batch(
-    plan: Plan, work: Work, runner: Runner, emit: Emit, *, ledger: Ledger | None, fail_fast: bool = False
+    plan: Plan,
+    work: Work,
+    runner: Runner,
+    emit: Emit,
+    *,
+    ledger: Ledger | None,
+    fail_fast: bool = False,
+    images: bool = False,
 ) -> Summary:
     """Do a plan. Every event goes to `emit`, the summary last, even after an interruption.
 
@@ -117,6 +134,7 @@ def run_batch(
         emit: Told everything that happens.
         ledger: Where finished songs are written down; None: nowhere.
         fail_fast: Begin no further song after a failure.
+        images: Copy the pictures in the songs' folders, too.
 
     Raises:
         KeyboardInterrupt: After the summary, if that is what ended the batch.
@@ -137,6 +155,11 @@ def run_batch(
     except KeyboardInterrupt:
         emit(tally.summary(interrupted=True))
         raise
+    for pair in plan.folders if images else ():
+        try:
+            copy_images(*pair)
+        except FrametxError as error:
+            tally(Note(message=error.message))
     summary = tally.summary()
     emit(summary)
     return summary
@@ -174,7 +197,7 @@ class _Tally:
         )
 
     def _write_down(self, event: Done) -> None:
-        if self._ledger is None:
+        if self._ledger is None or not event.stems:
             return
         job = self._jobs[event.song]
         stems = {Stem(name): Path(path) for name, path in event.stems.items()}
@@ -204,6 +227,16 @@ def _room_warning(jobs: Sequence[Job], work: Work) -> str | None:
         f"the stems of all {len(jobs)} songs need about {needed / 2**30:.1f} GiB, "
         f"and the disk of {folder} has {free / 2**30:.1f} GiB left"
     )
+
+
+def _lacks_video(work: Work, song: Path, targets: Mapping[Stem, Path]) -> bool:
+    """Whether a video is wanted and not there; what is wrong with the song is said when it is made."""
+    if not work.video:
+        return False
+    try:
+        return not video_target(song, targets[Stem.INSTRUMENTAL]).exists()
+    except FrametxError:
+        return True
 
 
 def _size_of(path: Path) -> int:

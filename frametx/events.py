@@ -6,7 +6,8 @@ skips what it doesn't know. Paths are text, times are seconds.
     {"event": "start",    "song": "a.flac", "index": 1, "count": 12, "seconds": 213.4}
     {"event": "progress", "song": "a.flac", "stage": "survey" | "separate", "done": 0.25}
     {"event": "done",     "song": "a.flac", "stems": {"instrumental": "separated/a_Instrumental.flac", "vocals": ...},
-                          "seconds": 213.4, "elapsed_seconds": 31.0, "notes": ["..."], "song_sha256": "..."}
+                          "seconds": 213.4, "elapsed_seconds": 31.0, "notes": ["..."], "song_sha256": "...",
+                          "others": ["separated/a_Instrumental.mp4"]}
     {"event": "skipped",  "song": "b.flac", "reason": "..."}
     {"event": "failed",   "song": "c.flac", "message": "...", "hint": "..." | null, "traceback": null | "..."}
     {"event": "note",     "message": "..."}
@@ -63,7 +64,7 @@ class Progress(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done(Event):
-    """A song's stems are written: their names and paths."""
+    """A song's stems are written, their names and paths; and other files that were asked for."""
 
     kind: ClassVar[str] = "done"
     song: str
@@ -72,6 +73,7 @@ class Done(Event):
     elapsed_seconds: float
     notes: tuple[str, ...]
     song_sha256: str
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

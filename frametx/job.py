@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from frametx.audio.info import AudioInfo
 from frametx.audio.reader import probe
 from frametx.diskspace import check_room, stems_bytes
 from frametx.errors import FrametxError
-from frametx.events import Done, Event, Failed, Progress, Start
+from frametx.estimate import LONG_SECONDS, MOST_SPEED, network_seconds
+from frametx.events import Done, Event, Failed, Note, Progress, Start
 from frametx.outputs import OutputOptions, Stem, bit_depth_for
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from frametx.provenance import Recipe
     from frametx.separator import Separator
     from frametx.setup import Setup
+from frametx.video import make_video
 
 Emit = Callable[[Event], None]
 
@@ -37,6 +40,7 @@ class Work:
         recipe: What both stand for.
         start_seconds: Where sections begin.
         end_seconds: Where they end; None: at the end.
+        video: Make a video of each instrumental.
     """
 
     setup: Setup
@@ -44,6 +48,7 @@ class Work:
     recipe: Recipe
     start_seconds: float = 0.0
     end_seconds: float | None = None
+    video: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,7 @@ class Job:
         index: Its number in the batch, from 1.
         count: How many songs the batch has.
         overwrite: Whether files at the targets may be replaced.
+        has_stems: Whether the stems are done already and only the video is not.
         guessed_seconds: About how long it is.
     """
 
@@ -64,6 +70,7 @@ class Job:
     index: int = 1
     count: int = 1
     overwrite: bool = False
+    has_stems: bool = False
     guessed_seconds: float = 0.0
 
 
@@ -76,39 +83,68 @@ def run_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
     try:
         seconds = _look_first(work, job)
         emit(Start(song=song, index=job.index, count=job.count, seconds=seconds))
-        result = separator.separate_file(
-            job.song,
-            job.targets,
-            replace(work.options, overwrite=job.overwrite),
-            start_seconds=work.start_seconds,
-            end_seconds=work.end_seconds,
-            progress=_Throttled(song, emit),
-            recipe=work.recipe,
-        )
+        done = Done(song=song, stems={}, seconds=0.0, elapsed_seconds=0.0, notes=(), song_sha256="")
+        if not job.has_stems:
+            done = _separate(separator, work, job, emit)
+        if work.video:
+            video = make_video(job.song, job.targets[Stem.INSTRUMENTAL], overwrite=job.overwrite)
+            done = replace(done, others=(str(video),))
     except FrametxError as error:
         emit(Failed(song=song, message=error.message, hint=error.hint))
     except Exception as error:  # noqa: BLE001  (whatever is wrong with this song, the others can do without)
         emit(Failed(song=song, message=f"{job.song}: {error!r}", traceback=traceback.format_exc()))
     else:
-        emit(
-            Done(
-                song=song,
-                stems={stem.value: str(written.path) for stem, written in result.stems.items()},
-                seconds=result.seconds,
-                elapsed_seconds=result.elapsed_seconds,
-                notes=result.notes,
-                song_sha256=result.song_sha256,
-            )
-        )
+        emit(done)
+
+
+def _separate(separator: Separator, work: Work, job: Job, emit: Emit) -> Done:
+    result = separator.separate_file(
+        job.song,
+        job.targets,
+        replace(work.options, overwrite=job.overwrite),
+        start_seconds=work.start_seconds,
+        end_seconds=work.end_seconds,
+        progress=_Throttled(str(job.song), emit),
+        recipe=work.recipe,
+    )
+    return Done(
+        song=str(job.song),
+        stems={stem.value: str(written.path) for stem, written in result.stems.items()},
+        seconds=result.seconds,
+        elapsed_seconds=result.elapsed_seconds,
+        notes=result.notes,
+        song_sha256=result.song_sha256,
+    )
+
+
+def warn_of_long_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
+    """Say how long a song will take, before it begins, if that is more than a minute."""
+    try:
+        seconds = _length(work, probe(job.song))
+    except FrametxError:
+        return  # what is wrong with it is said when its turn comes
+    if seconds is None or seconds < LONG_SECONDS / MOST_SPEED:
+        return
+    needed = network_seconds(separator.maskers, separator.windows, seconds)
+    if needed > LONG_SECONDS:
+        others = f"; there are {job.count} songs" if job.count > 1 else ""
+        emit(Note(message=f"{job.song.name} will take about {round(needed / 60)} min{others}"))
+
+
+def _length(work: Work, info: AudioInfo) -> float | None:
+    """Seconds of the part of a song that is wanted, if its header says how long it is."""
+    if info.n_samples is None:
+        return None
+    end = info.n_samples / info.sample_rate
+    return max(0.0, (end if work.end_seconds is None else min(end, work.end_seconds)) - work.start_seconds)
 
 
 def _look_first(work: Work, job: Job) -> float | None:
     """The song's length, if its header says so, and whether there is room for its stems."""
     info = probe(job.song)
-    if info.n_samples is None:
+    seconds = _length(work, info)
+    if seconds is None:
         return None
-    end = info.n_samples / info.sample_rate
-    seconds = max(0.0, (end if work.end_seconds is None else min(end, work.end_seconds)) - work.start_seconds)
     bytes_per_sample = {16: 2, 24: 3, "float": 4}[bit_depth_for(work.options, info)]
     needed = stems_bytes(
         work.options,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from frametx.chunks import Chunk, MaskJoiner
 
@@ -48,15 +49,16 @@ class FrameBuffer:
 
     def window(self, start: int, stop: int) -> Tensor:
         """Frames `start` to `stop`, complex `[c f t]`; outside the song there is silence."""
-        self._parts = deque([torch.cat(list(self._parts), dim=-1)])
-        held = self._parts[0]
         inside_start, inside_stop = max(start, 0), min(stop, self.n_frames)
-        inside = held[..., inside_start - self._start : inside_stop - self._start]
-        return torch.nn.functional.pad(inside, (inside_start - start, stop - inside_stop))
+        inside = self.take(inside_start, inside_stop)
+        if (inside_start, inside_stop) == (start, stop):
+            return inside  # a view: windows are large
+        return F.pad(inside, (inside_start - start, stop - inside_stop))
 
     def take(self, start: int, stop: int) -> Tensor:
         """Frames `start` to `stop` as they arrived, whatever sources may see, complex `[c f t]`."""
-        self._parts = deque([torch.cat(list(self._parts), dim=-1)])
+        if len(self._parts) > 1:
+            self._parts = deque([torch.cat(list(self._parts), dim=-1)])
         return self._parts[0][..., start - self._start : stop - self._start]
 
     def drop_before(self, frame: int) -> None:
@@ -131,9 +133,10 @@ class MaskStream:
         """Run every batch of chunks whose frames have arrived."""
         finished = []
         while batch := self._ready(buffer):
-            windows = torch.stack([buffer.window(chunk.seen_start, chunk.seen_stop) for chunk in batch])
+            # without the Nyquist bin, which no network sees
+            windows = torch.stack([buffer.window(chunk.seen_start, chunk.seen_stop)[:, :-1] for chunk in batch])
             inside = torch.stack([_inside(chunk, buffer.n_frames, windows.device) for chunk in batch])
-            masks = self._feeder(windows[:, :, :-1] / self._peak_magnitude, inside)
+            masks = self._feeder(windows.div_(self._peak_magnitude), inside)
             finished += [self._joiner.push(mask) for mask in masks]
             self._next += len(batch)
             if self._on_chunk is not None:

@@ -32,12 +32,10 @@ def tiny_v9(tmp_path_factory):
     """A v9 network, which is fed with its own earlier output, with random weights."""
     generator = torch.Generator().manual_seed(3)
     network = V9(channels=2, n_fft=256, num_heads=2, expansion=24, num_layers=2, chunk_size=8)
-    state = {
-        name: torch.randn(tensor.shape, generator=generator) * max(1, tensor[0].numel()) ** -0.5
-        if tensor.dim() > 1
-        else tensor
-        for name, tensor in network.state_dict().items()
-    }
+    state = network.state_dict()
+    for name, tensor in state.items():
+        if tensor.dim() > 1:
+            state[name] = torch.randn(tensor.shape, generator=generator) * max(1, tensor[0].numel()) ** -0.5
     path = tmp_path_factory.mktemp("v9") / "v9.pth"
     torch.save(state, path)
     return path

@@ -122,18 +122,21 @@ def remove_abandoned_parts(folder: Path, *, older_than_seconds: float = 3600.0) 
     Files of this machine go when their process is gone. Of other machines' processes on a shared folder nobody knows
     here whether they live: their files go when nobody has written to them for a while.
     """
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:  # no such folder, or no right to read it
+        return 0
     n_removed = 0
-    now = time.time()
-    with contextlib.suppress(OSError):  # no such folder, or no right to read it
-        for entry in os.scandir(folder):
-            found = _PART.fullmatch(entry.name)
-            if found is None:
-                continue
-            with contextlib.suppress(OSError):  # gone already; or, on Windows, in use, which is the answer
-                here = found.group(2) == _HOST
-                if not _lives(int(found.group(1))) if here else now - entry.stat().st_mtime >= older_than_seconds:
-                    (folder / entry.name).unlink()
-                    n_removed += 1
+    for entry in entries:
+        found = _PART.fullmatch(entry.name)
+        if found is None:
+            continue
+        with contextlib.suppress(OSError):  # gone already; or, on Windows, in use, which is the answer
+            age = time.time() - entry.stat().st_mtime
+            abandoned = not _lives(int(found[1])) if found[2] == _HOST else age >= older_than_seconds
+            if abandoned:
+                (folder / entry.name).unlink()
+                n_removed += 1
     return n_removed
 
 
@@ -146,7 +149,7 @@ def _name_beside(target: Path) -> Path:
 
 def _lives(pid: int) -> bool:
     if os.name == "nt":
-        return pid == os.getpid()
+        return False  # Windows lets nobody remove a file that is open
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -56,7 +56,7 @@ class TextView:
     def _say_done(self, event: Done) -> None:
         if self._quiet:
             return
-        for path in event.stems.values():
+        for path in (*event.stems.values(), *event.others):
             say(f"  {path}")
         if self._verbose:
             say(f"    {event.seconds:.1f} s in {event.elapsed_seconds:.1f} s")

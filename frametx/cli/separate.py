@@ -39,6 +39,7 @@ def separate(
     bit_depth: options.BitDepthOption = "auto",
     device: options.Device = "auto",
     jobs: options.Jobs = 1,
+    ray: options.RayAddress = None,
     precision: options.PrecisionOption = "auto",
     crop: options.Crop = None,
     context: options.Context = None,
@@ -55,6 +56,8 @@ def separate(
     fail_fast: options.FailFast = False,
     no_tags: options.NoTags = False,
     plain_title: options.PlainTitle = False,
+    copy_images: options.CopyImages = False,
+    video: options.Video = False,
     json: options.Json = False,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
@@ -68,6 +71,8 @@ def separate(
     begin, finish = _section(start, end)
     if json and output == PIPE:
         raise UsageError("--json and -o - both want stdout", "leave out one of them")
+    if video and (stems == "vocals" or start or end or output == PIPE):
+        raise UsageError("--video is made of a whole instrumental", "leave out --stems, --start, --end and -o -")
     stems = "instrumental" if output == PIPE and stems == "both" else stems
     written = options.output_options(
         stems, format_, bit_depth, overwrite=overwrite, tags=not no_tags, title_suffix=not plain_title
@@ -102,14 +107,15 @@ def separate(
             ),
             start_seconds=begin,
             end_seconds=finish,
+            video=video,
         )
         naming = Naming(template=name, model="+".join(names))
         plan = plan_batch(listing, naming, folder, work, ledger=ledger, overwrite=overwrite)
         if plan.jobs and not quiet and not json:
             say(f"model {', '.join(names)} on {', '.join([setup.device, *devices[1:]])} in {setup.precision}")
         with batch_view(json=json, quiet=quiet, verbose=verbose) as show:
-            runner = _runner(setup, devices, jobs)
-            summary = run_batch(plan, work, runner, show, ledger=ledger, fail_fast=fail_fast)
+            runner = _runner(setup, devices, jobs, ray)
+            summary = run_batch(plan, work, runner, show, ledger=ledger, fail_fast=fail_fast, images=copy_images)
     if summary.failed:
         raise typer.Exit(EXIT_FAILED)
 
@@ -154,11 +160,15 @@ def _windows(
     )
 
 
-def _runner(setup: Setup, devices: list[str], jobs: int) -> Runner:
-    """What does the songs: this process, or `jobs` processes on every device."""
+def _runner(setup: Setup, devices: list[str], jobs: int, ray: str | None) -> Runner:
+    """What does the songs: this process, `jobs` processes on every device, or a cluster."""
     from frametx.batch import InProcess  # noqa: PLC0415  (torch)
     from frametx.device import pick_device  # noqa: PLC0415  (torch)
 
+    if ray is not None:
+        from frametx.cluster import Cluster  # noqa: PLC0415  (torch)
+
+        return Cluster(ray)
     if len(devices) * jobs == 1:
         return InProcess()
     from frametx.workers import Workers  # noqa: PLC0415  (torch)

@@ -26,6 +26,10 @@ Name = Annotated[
     ),
 ]
 FailFast = Annotated[bool, typer.Option("--fail-fast", help="Begin no further song after a failure.")]
+CopyImages = Annotated[bool, typer.Option("--copy-images", help="Copy the pictures in the songs' folders, too.")]
+Video = Annotated[
+    bool, typer.Option("--video", help="Make an MP4 of the instrumental: the song's own picture, else its cover.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Events as JSON on stdout, one a line.")]
 NoTags = Annotated[bool, typer.Option("--no-tags", help="Leave the song's tags and cover out of the stems.")]
 PlainTitle = Annotated[bool, typer.Option("--plain-title", help="Titles without ' (Instrumental)' or ' (Vocals)'.")]
@@ -53,6 +57,10 @@ Jobs = Annotated[
     typer.Option(
         "-j", "--jobs", min=1, help="Songs at once, each in a process of its own; on a CPU threads are divided."
     ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--ray", help="Do the songs on a Ray cluster: auto, host:port, or local.", show_default=False),
 ]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 Crop = Annotated[

@@ -1,4 +1,4 @@
-# ruff: noqa
+# mypy: ignore-errors
 # mypy: ignore-errors
 """The program that made the weights in the package, as it ran; a record, not maintained. `frametx train` grew from it.
 

@@ -1,0 +1,50 @@
+"""What is computed in strips and blocks is what is computed at once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from frametx.models import held, strips
+from frametx.models.detect import NETWORKS
+from frametx.models.layers import Conv
+from frametx.models.strips import in_strips
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    frames=st.integers(1, 60),
+    stride=st.sampled_from([1, 2]),
+    values=st.integers(1, 2000),
+    min_frames=st.integers(2, 20),
+)
+def test_strips_join_to_the_whole(frames, stride, values, min_frames):
+    """Two convolutions in a row give the same in any strips, at any width, with and without a stride."""
+    torch.manual_seed(frames)
+    first, second = Conv(3, 4), Conv(4, 2, stride=(1, stride))
+
+    def function(x, y):
+        return second(first(torch.cat((x, y), dim=1)).relu())
+
+    x, y = torch.randn(2, 1, frames, 7), torch.randn(2, 2, frames, 7)
+    with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strips, "CPU_VALUES", values)
+        got = in_strips(function, x, y, width=28, stride=stride, min_frames=min_frames)
+        assert torch.allclose(got, function(x, y), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["v10", "v8", "v7", "v6", "v4", "v2b"])
+@pytest.mark.parametrize("limit", [0, 2**30], ids=["from factors", "held"])
+def test_scores_in_blocks_are_all_scores(name, limit, recording_of, monkeypatch):
+    """Attention block by block, from factors or from buffers kept for chains, gives the recorded outputs."""
+    monkeypatch.setattr(held, "MIN_FRAMES", 1)
+    monkeypatch.setattr(held, "PASS_WIDTH", 2)
+    monkeypatch.setattr(held, "LIMIT_BYTES", limit)
+    monkeypatch.setattr(held, "BLOCK_BYTES", 1000)
+    recording = recording_of(name)
+    network = NETWORKS[name](**recording.meta["hparams"]).eval()
+    recording.fill(network)
+    with torch.inference_mode():
+        assert recording.error(network(recording.input())) <= recording.meta["rtol32"]

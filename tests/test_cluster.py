@@ -1,0 +1,80 @@
+"""The batch on a Ray cluster, one of this machine alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import soundfile
+
+pytest.importorskip("ray", reason="Ray is an extra")
+
+DRIVER = """
+    import json, os, signal, sys, threading, time
+    from pathlib import Path
+    from frametx.batch import plan_batch, run_batch
+    from frametx.cluster import Cluster
+    from frametx.events import Done, Failed
+    from frametx.job import Work
+    from frametx.naming import Naming
+    from frametx.outputs import OutputOptions
+    from frametx.provenance import Ledger, recipe_for
+    from frametx.setup import prepare
+    from frametx.songs import find_songs
+
+    def kill_a_worker():
+        # a part file is named after the process that writes it
+        while True:
+            for part in Path("out").glob(".long*.part"):
+                os.kill(int(part.name.split(".")[-2].split("-")[0]), signal.SIGKILL)
+                Path("killed").touch()
+                return
+            time.sleep(0.01)
+
+    if __name__ == "__main__":
+        setup = prepare(sys.argv[1], device="cpu")
+        options = OutputOptions(format="wav")
+        recipe = recipe_for(setup.models, setup.windows, setup.precision, options)
+        work = Work(setup=setup, options=options, recipe=recipe)
+        ledger = Ledger(Path("out"))
+        plan = plan_batch(find_songs([Path("music").absolute()]), Naming(), Path("out").absolute(), work, ledger=ledger)
+        threading.Thread(target=kill_a_worker, daemon=True).start()
+        summary = run_batch(plan, work, Cluster("local", cpus=2), lambda event: None, ledger=ledger)
+        print(json.dumps({"done": summary.done, "failed": summary.failed}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_a_killed_worker_costs_nothing_but_time(tmp_path, tiny_checkpoint):
+    """Two workers, one of which is killed in the middle of its song: every stem is there in the end, none half written."""
+    (tmp_path / "music").mkdir()
+    for name, n_samples in {"long": 200_000, "a": 9000, "b": 9000, "c": 9000}.items():
+        samples = np.random.default_rng(n_samples).standard_normal((n_samples, 2)) * 0.1
+        soundfile.write(tmp_path / "music" / f"{name}.wav", samples, 44_100)
+    (tmp_path / "driver.py").write_text(textwrap.dedent(DRIVER))
+    run = subprocess.run(
+        [sys.executable, "driver.py", str(tiny_checkpoint)],
+        cwd=tmp_path,
+        env=os.environ
+        | {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", "RAY_raylet_start_wait_time_s": "180"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout.splitlines()[-1]) == {"done": 4, "failed": 0}
+    assert (tmp_path / "killed").exists()
+    for song in (tmp_path / "music").iterdir():
+        mix, *stems = (
+            soundfile.read(path, dtype="int16")[0].astype(int)
+            for path in (song, *(tmp_path / "out" / f"{song.stem}_{stem}.wav" for stem in ("Instrumental", "Vocals")))
+        )
+        np.testing.assert_array_equal(stems[0] + stems[1], mix)
+    assert not list((tmp_path / "out").glob(".*.part"))
