@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from frametx.training.config import LossConfig
     from frametx.training.spectra import Spectra
 
-INAUDIBLE = 1e-3
-"""Energy of an error, relative to the mixture, below which it need not get smaller."""
+INAUDIBLE = 1e-2
+"""Energy of an error, relative to the mixture, below which it counts no more: SDR is lost above it."""
 TINY = 1e-7  # of the song's peak: keeps roots differentiable
 
 
