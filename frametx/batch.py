@@ -15,7 +15,7 @@ from frametx.diskspace import RESERVE_BYTES, free_bytes, guess_seconds, stems_by
 from frametx.errors import FrametxError
 from frametx.events import Done, Event, Failed, Note, Skipped, Summary
 from frametx.images import copy_images
-from frametx.job import Emit, Job, Work, run_job
+from frametx.job import Emit, Job, Work, run_job, warn_of_long_job
 from frametx.naming import Naming, check_collisions
 from frametx.outputs import Stem
 from frametx.separator import Separator
@@ -47,7 +47,9 @@ class InProcess:
         """Do every job in order."""
         separator: Separator | None = None
         for job in jobs:
-            separator = separator or Separator(work.setup)
+            if separator is None:
+                separator = Separator(work.setup)
+                warn_of_long_job(separator, work, job, emit)
             run_job(separator, work, job, emit)
 
 

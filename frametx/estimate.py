@@ -13,6 +13,8 @@ from frametx.windows import WindowOptions, plans
 PROBE_FRAMES = 128
 LONG_SECONDS = 60.0
 """From here on a person wants to be told before."""
+MOST_SPEED = 4.0
+"""Times real time that no large network exceeds on a CPU; what is shorter is not worth an estimate."""
 
 
 def network_seconds(maskers: list[Masker], options: WindowOptions, seconds: float) -> float:

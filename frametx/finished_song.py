@@ -6,6 +6,7 @@ they were before the first redo, and the vocals of every section, so that undoin
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,24 @@ from frametx.provenance import file_sha256
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def known_sha256(path: Path) -> str:
+    """The digest of a file, computed once as long as its size and the time of its last change stay.
+
+    Raises:
+        AudioError: It cannot be read.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise AudioError(f"{path} cannot be read: {error.strerror or error}") from error
+    return _sha256(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, path)
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(_device: int, _inode: int, _size: int, _mtime_ns: int, path: Path) -> str:
+    return file_sha256(path)
 
 
 def edit_list_path(song: Path, folder: Path) -> Path:
@@ -47,14 +66,14 @@ def open_edits(song: Path, folder: Path, *, restart: bool = False) -> EditList:
     if restart or not path.exists():
         return _begin(song, folder, path)
     edits = read_edit_list(path)
-    if file_sha256(song) != edits.song.sha256:
+    if known_sha256(song) != edits.song.sha256:
         raise EditListError(
             f"{song} is not the song that {path} was made from: its sha256 differs",
             "name that song, or use --restart to begin anew with the stems as they are",
         )
     for file in edits.stems.values():
         state = "was changed since it was made" if file.path.exists() else "is missing"
-        if not file.path.exists() or file_sha256(file.path) != file.sha256:
+        if not file.path.exists() or known_sha256(file.path) != file.sha256:
             raise EditListError(
                 f"the stem {file.path} {state}",
                 f"`frametx render` makes it again from {path}; --restart begins anew with the stems as they are",
@@ -105,11 +124,11 @@ def _begin(song: Path, folder: Path, path: Path) -> EditList:
             f"{song} and its stems in {folder} differ in length", "name the song that the stems were made from"
         )
     work = path.with_suffix("")
-    digests = {stem: file_sha256(file) for stem, file in stems.items()}
+    digests = {stem: known_sha256(file) for stem, file in stems.items()}
     return EditList(
         path=path,
         song=SongFacts(
-            path=song, sha256=file_sha256(song), sample_rate=sample_rate, channels=channels, n_samples=lengths.pop()
+            path=song, sha256=known_sha256(song), sample_rate=sample_rate, channels=channels, n_samples=lengths.pop()
         ),
         base={
             stem: StemFile(path=work / f"base_{stem.label}{file.suffix}", sha256=digests[stem])

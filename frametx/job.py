@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from frametx.audio.info import AudioInfo
 from frametx.audio.reader import probe
 from frametx.diskspace import check_room, stems_bytes
 from frametx.errors import FrametxError
-from frametx.events import Done, Event, Failed, Progress, Start
+from frametx.estimate import LONG_SECONDS, MOST_SPEED, network_seconds
+from frametx.events import Done, Event, Failed, Note, Progress, Start
 from frametx.outputs import OutputOptions, Stem, bit_depth_for
 
 if TYPE_CHECKING:
@@ -115,13 +117,34 @@ def _separate(separator: Separator, work: Work, job: Job, emit: Emit) -> Done:
     )
 
 
-def _look_first(work: Work, job: Job) -> float | None:
-    """The song's length, if its header says so, and whether there is room for its stems."""
-    info = probe(job.song)
+def warn_of_long_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
+    """Say how long a song will take, before it begins, if that is more than a minute."""
+    try:
+        seconds = _length(work, probe(job.song))
+    except FrametxError:
+        return  # what is wrong with it is said when its turn comes
+    if seconds is None or seconds < LONG_SECONDS / MOST_SPEED:
+        return
+    needed = network_seconds(separator.maskers, separator.windows, seconds)
+    if needed > LONG_SECONDS:
+        others = f"; there are {job.count} songs" if job.count > 1 else ""
+        emit(Note(message=f"{job.song.name} will take about {round(needed / 60)} min{others}"))
+
+
+def _length(work: Work, info: AudioInfo) -> float | None:
+    """Seconds of the part of a song that is wanted, if its header says how long it is."""
     if info.n_samples is None:
         return None
     end = info.n_samples / info.sample_rate
-    seconds = max(0.0, (end if work.end_seconds is None else min(end, work.end_seconds)) - work.start_seconds)
+    return max(0.0, (end if work.end_seconds is None else min(end, work.end_seconds)) - work.start_seconds)
+
+
+def _look_first(work: Work, job: Job) -> float | None:
+    """The song's length, if its header says so, and whether there is room for its stems."""
+    info = probe(job.song)
+    seconds = _length(work, info)
+    if seconds is None:
+        return None
     bytes_per_sample = {16: 2, 24: 3, "float": 4}[bit_depth_for(work.options, info)]
     needed = stems_bytes(
         work.options,

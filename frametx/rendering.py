@@ -6,27 +6,23 @@ they hold, so that redoing, undoing and editing by hand are one thing.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 
-from frametx.audio.reader import SongReader
-from frametx.audio.writer import StemWriter, WrittenStem
-from frametx.edit_list import EditList, Section, StemFile, check_range, section_values
+from frametx.audio.writer import WrittenStem
+from frametx.edit_list import EditList, Section, StemFile, check_range
 from frametx.edit_list_file import write_edit_list
 from frametx.errors import AudioError, EditListError, UsageError
-from frametx.finished_song import work_folder
+from frametx.finished_song import known_sha256, work_folder
 from frametx.outputs import Stem
-from frametx.provenance import checkpoint_sha256, file_sha256
-from frametx.sections import peak_kind, separate_span
+from frametx.section_vocals import SectionVocals, Separators
 from frametx.splice import Reach, Span, Splice, quietest_fade, reach_of
 from frametx.stem_rewriter import read_span, read_stored, rewrite_stems, stored_bits
 
@@ -37,10 +33,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from frametx.separate import Progress
-    from frametx.separator import Separator
-
-Separators = Callable[[Section], "Separator"]
-"""Opens the models of a section."""
 
 _LARGEST_RESIDUAL = 1e-3  # root mean square, full scale 1; stems that leave more belong to another song
 
@@ -131,12 +123,9 @@ class _Rendering:
 
     def __init__(self, edits: EditList, separators: Separators, folder: Path, fresh: bool, progress: Progress) -> None:
         self.edits = edits
-        self.separators = separators
         self.folder = folder
-        self.fresh = fresh
         self.progress = progress
-        self.n_separated = 0
-        self.notes: list[str] = []
+        self.vocals = SectionVocals(edits, separators, folder, fresh=fresh, progress=progress)
 
     def run(self) -> Rendered:
         base = {stem: self._base_file(stem) for stem in Stem}
@@ -158,15 +147,15 @@ class _Rendering:
             edits=self.edits,
             stems=stems,
             splices=tuple(splices),
-            n_separated=self.n_separated,
-            notes=(*self.notes, *(note for done in stems.values() for note in done.notes)),
+            n_separated=self.vocals.n_separated,
+            notes=(*self.vocals.notes, *(note for done in stems.values() for note in done.notes)),
         )
 
     def _base_file(self, stem: Stem) -> Path:
         """The base stem: kept in the folder, or the stem itself before the first redo."""
         base, now = self.edits.base[stem], self.edits.stems[stem]
         for path in (base.path, now.path):
-            if path.is_file() and file_sha256(path) == base.sha256:
+            if path.is_file() and known_sha256(path) == base.sha256:
                 return path
         state = "was changed" if base.path.exists() else "is missing"
         raise EditListError(
@@ -180,7 +169,7 @@ class _Rendering:
             raise EditListError(
                 f"the song {song.path} is missing", f"correct [song] path in {self.edits.path}, or name it with --song"
             )
-        if file_sha256(song.path) != song.sha256:
+        if known_sha256(song.path) != song.sha256:
             raise EditListError(
                 f"the song {song.path} is not the one its stems were made from: its sha256 differs",
                 f"correct [song] path in {self.edits.path}, or separate it again",
@@ -190,7 +179,8 @@ class _Rendering:
         """Lay section `index` over the base and the sections `below`."""
         song, section = self.edits.song, self.edits.sections[index]
         reach = _reach(section, song)
-        vocals = self._vocals(index, reach)
+        vocals = self.vocals.get(index, reach.whole)
+        self.edits = self.vocals.edits
         mix = read_span(song.path, reach.whole)
         new = Splice(vocals=vocals, mix=mix, start=reach.whole.start, fade_in=reach.before, fade_out=reach.after)
 
@@ -207,75 +197,6 @@ class _Rendering:
             return Span(start=at, stop=at + reach.fade)
 
         return replace(new, fade_in=place(reach.before, latest=True), fade_out=place(reach.after, latest=False))
-
-    def _vocals(self, index: int, reach: Reach) -> NDArray[np.float32]:
-        """The vocals of a section: those at hand, or separated now and kept."""
-        section = self.edits.sections[index]
-        kept = self._kept(section)
-        if section.checkpoints and kept.is_file() and not self.fresh:
-            return read_span(kept, Span(start=0, stop=len(reach.whole)))
-        separator = self.separators(section)
-        found = {model.name: checkpoint_sha256(model.path) for model in separator.models}
-        for name, digest in section.checkpoints.items():
-            if found.get(name) != digest:
-                raise EditListError(
-                    f"{self.edits.path}: section {index + 1} was made with another checkpoint {name}",
-                    "remove its 'checkpoints' line to use the one that is here now",
-                )
-        section = replace(section, checkpoints=found)
-        sections = self.edits.sections
-        self.edits = self.edits.with_sections((*sections[:index], section, *sections[index + 1 :]))
-        vocals = separate_span(
-            separator,
-            self.edits.song.path,
-            reach.whole,
-            n_samples=self.edits.song.n_samples,
-            peak_magnitude=self._peak(separator),
-            progress=self.progress,
-        )
-        self.n_separated += 1
-        self.notes += separator.take_notes()
-        self._keep(vocals, self._kept(section))
-        return vocals
-
-    def _peak(self, separator: Separator) -> float:
-        """The whole song's peak magnitude, found once and kept in the edit list."""
-        song, kind = self.edits.song, peak_kind(separator)
-        if kind not in song.peaks:
-            n_read = 0
-
-            def on_block(n_new: int) -> None:
-                nonlocal n_read
-                n_read += n_new
-                self.progress("survey", min(1.0, n_read / song.n_samples))
-
-            with SongReader(song.path) as reader:
-                survey = separator.survey(reader, on_block)
-            if survey.n_samples != song.n_samples:
-                raise AudioError(
-                    f"{song.path} has {survey.n_samples} samples, its stems have {song.n_samples}",
-                    "name the song that the stems were made from",
-                )
-            song = replace(song, peaks={**song.peaks, kind: survey.peak_magnitude})
-            self.edits = replace(self.edits, song=song)
-        return song.peaks[kind]
-
-    def _kept(self, section: Section) -> Path:
-        """Where the vocals of a section are kept: the name changes with all that they depend on."""
-        values = json.dumps([section_values(section), self.edits.song.sha256], sort_keys=True)
-        return self.folder / f"section_{hashlib.sha256(values.encode()).hexdigest()[:12]}.wav"
-
-    def _keep(self, vocals: NDArray[np.float32], path: Path) -> None:
-        with StemWriter(
-            path,
-            format="wav",
-            sample_rate=self.edits.song.sample_rate,
-            channels=vocals.shape[0],
-            bit_depth="float",
-            overwrite=True,
-        ) as writer:
-            writer.write(vocals)
-            writer.finish()
 
     def _write(
         self, base: Mapping[Stem, Path], new: Mapping[Stem, Path], splices: list[Splice]
@@ -300,13 +221,13 @@ class _Rendering:
             for stem, path in new.items():  # all taken back: the base stems themselves, to the byte
                 shutil.copyfile(self.edits.base[stem].path, path)
         stems = {
-            stem: StemFile(path=self.edits.stems[stem].path, sha256=file_sha256(path)) for stem, path in new.items()
+            stem: StemFile(path=self.edits.stems[stem].path, sha256=known_sha256(path)) for stem, path in new.items()
         }
         for stem, path in new.items():
             path.replace(stems[stem].path)
         self.edits = replace(self.edits, stems=stems)
         write_edit_list(self.edits)
-        used = {self._kept(section) for section in self.edits.sections}
+        used = {self.vocals.kept_path(section) for section in self.edits.sections}
         for path in self.folder.glob("section_*.wav"):
             if path not in used:
                 path.unlink()

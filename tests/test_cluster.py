@@ -62,7 +62,12 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path, tiny_checkpoint):
         [sys.executable, "driver.py", str(tiny_checkpoint)],
         cwd=tmp_path,
         env=os.environ
-        | {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", "RAY_raylet_start_wait_time_s": "180"},
+        | {
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "OMP_NUM_THREADS": "1",
+            "RAY_raylet_start_wait_time_s": "180",
+            "RAY_agent_register_timeout_ms": "180000",
+        },
         capture_output=True,
         text=True,
         timeout=500,

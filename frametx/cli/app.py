@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from frametx import __version__
+from frametx.cli.bench import bench
 from frametx.cli.compare import compare
 from frametx.cli.doctor import doctor
 from frametx.cli.evaluate import evaluate
@@ -47,6 +48,7 @@ def root(
 
 app.command()(separate)
 app.command()(doctor)
+app.command()(bench)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(redo)

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frametx.cli.console import SongProgress, clock, say, song_progress
+from frametx.cli.console import clock, say
+from frametx.cli.progress import SongProgress, song_progress
 from frametx.events import Done, Event, Failed, Note, Progress, Skipped, Start, Summary
 
 if TYPE_CHECKING:

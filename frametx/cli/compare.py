@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from frametx.cli import separate_options as options
-from frametx.cli.console import one_song_progress, say
+from frametx.cli.console import say
 from frametx.cli.sections import section_times
 from frametx.cli.window_options import window_options
 from frametx.clock import clock_text
@@ -67,6 +67,8 @@ def compare(
     )
     if len(separator.models) < 2:
         raise UsageError(f"'{model}' is one model; it takes two to disagree", "name several: -m v7,v8,v10")
+    from frametx.cli.progress import one_song_progress  # noqa: PLC0415  (rich.progress)
+
     with one_song_progress(song.name, quiet=quiet or as_json) as progress:
         profile = measure_disagreement(separator, song, times, progress=progress)
     ranges = [] if profile is None else disputed_ranges(profile, limit=limit, threshold_db=threshold)

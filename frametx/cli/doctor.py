@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import platform
 from typing import Annotated, Any
@@ -63,6 +62,8 @@ def _facts() -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
+    import importlib.metadata  # noqa: PLC0415  (slow, and only needed here)
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

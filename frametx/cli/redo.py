@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frametx.cli import separate_options as options
-from frametx.cli.console import one_song_progress, say
+from frametx.cli.console import say
 from frametx.cli.sections import section_times
 from frametx.cli.window_options import window_options
 from frametx.clock import clock_text
@@ -78,6 +78,8 @@ def redo(
     )
     edits = finished_song.open_edits(song, output, restart=restart)
     separators = _separators(device, precision, offline=offline, quiet=quiet)
+    from frametx.cli.progress import one_song_progress  # noqa: PLC0415  (rich.progress)
+
     with one_song_progress(song.name, quiet=quiet) as progress:
         if take_back:
             rendered = rendering.undo(edits, separators, progress=progress)
@@ -116,6 +118,8 @@ def render(
     if song is not None:
         edits = replace(edits, song=replace(edits.song, path=song))
     separators = _separators(device, precision, offline=offline, quiet=quiet, batch_size=batch_size)
+    from frametx.cli.progress import one_song_progress  # noqa: PLC0415  (rich.progress)
+
     with one_song_progress(edits.song.path.name, quiet=quiet) as progress:
         rendered = rendering.render(edits, separators, fresh=fresh, progress=progress)
     if not quiet:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from frametx.cli import separate_options as options
-from frametx.cli.console import one_song_progress, say
+from frametx.cli.console import say
 from frametx.errors import UsageError
 
 Result = Annotated[Path, typer.Argument(help="A stem, an edit list, or a folder with stems.", show_default=False)]
@@ -45,6 +45,7 @@ def report(
         raise UsageError(f"--audio '{audio}' is unknown", "use auto, embed or link")
 
     from frametx import report as reporting  # noqa: PLC0415  (torch and matplotlib)
+    from frametx.cli.progress import one_song_progress  # noqa: PLC0415  (rich.progress)
     from frametx.disagreement import measure_disagreement  # noqa: PLC0415  (torch)
     from frametx.separator import Separator  # noqa: PLC0415  (torch)
 

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from frametx.cli import separate_options as options
-from frametx.cli.batch_view import batch_view
 from frametx.cli.console import say
 from frametx.cli.pipes import PIPE, without_pipes
 from frametx.cli.times import seconds_from
-from frametx.cli.transfer import transfer
 from frametx.errors import EXIT_FAILED, AudioError, UsageError
 from frametx.songs import find_songs, read_list
 
@@ -81,6 +79,8 @@ def separate(
     devices = device.split(",")
     with _terminable(), without_pipes(_inputs(inputs, from_file), output) as (paths, folder):
         from frametx.batch import plan_batch, run_batch  # noqa: PLC0415  (torch)
+        from frametx.cli.batch_view import batch_view  # noqa: PLC0415  (rich.progress)
+        from frametx.cli.transfer import transfer  # noqa: PLC0415  (rich.progress)
         from frametx.job import Work  # noqa: PLC0415  (torch)
         from frametx.naming import Naming  # noqa: PLC0415  (numpy)
         from frametx.provenance import Ledger, recipe_for  # noqa: PLC0415  (torch)

@@ -1,0 +1,252 @@
+"""How fast the networks run here, beside what the machine can do.
+
+Every network is built at its released sizes with random weights and runs in a process of its own, one at a time, so that
+its peak memory is its own. The machine's peaks are measured in the same run: a matrix product and a convolution that
+suit it well.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from frametx.device import pick_device, pick_dtype
+from frametx.errors import FrametxError
+from frametx.models.detect import NETWORKS, network_class
+from frametx.models.layers import Conv, MultichannelLinear, RotaryEmbedding, convolve_channels_last
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from frametx.models.network import Network
+
+HOP = 1024
+SAMPLE_RATE = 44100
+SONG_SECONDS = 240
+RELEASED = tuple(name for name in NETWORKS if name != "libft2")
+"""Architectures of which a checkpoint was published."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peaks:
+    """What the machine reaches in one precision, in GFLOP/s."""
+
+    precision: str
+    matrix: float
+    convolution: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One network in one precision.
+
+    Attributes:
+        model: Architecture.
+        precision: `fp32`, `bf16` or `fp16`.
+        frames: Width of the window.
+        seconds: Time of one window.
+        seconds_per_audio_second: Time per second of audio, without context.
+        gflops: Operations of convolutions, matrices and attention per second, in 10^9.
+        percent_of_matrix_peak: The same beside the machine's matrix product.
+        percent_of_convolution_peak: The same beside the machine's convolution.
+        peak_bytes: Most memory the process or the GPU held; None where that cannot be asked.
+        song_seconds: Time for a song of four minutes.
+    """
+
+    model: str
+    precision: str
+    frames: int
+    seconds: float
+    seconds_per_audio_second: float
+    gflops: float
+    percent_of_matrix_peak: float
+    percent_of_convolution_peak: float
+    peak_bytes: int | None
+    song_seconds: float
+
+
+def bench(
+    models: Sequence[str],
+    precisions: Sequence[str],
+    *,
+    frames: int = 2048,
+    device: str = "auto",
+    on_result: Callable[[Measurement], None] | None = None,
+) -> tuple[list[Peaks], list[Measurement]]:
+    """Measure networks one after another, each in a process of its own.
+
+    Args:
+        models: Architectures.
+        precisions: `fp32`, `bf16`, `fp16`.
+        frames: Window; rounded up where an architecture wants it.
+        device: As for separation.
+        on_result: Called after each.
+
+    Raises:
+        CheckpointError: There is no such architecture.
+        FrametxError: A measurement's process died.
+    """
+    for model in models:
+        network_class(model)
+    peaks = {precision: _alone(_peaks, precision, device) for precision in precisions}
+    results = []
+    for model in models:
+        for precision in precisions:
+            result = _alone(_measure, model, precision, frames, device, peaks[precision])
+            results.append(result)
+            if on_result:
+                on_result(result)
+    return list(peaks.values()), results
+
+
+def operations(network: Network, frames: int) -> int:
+    """Count multiplications and additions of one window: convolutions, matrices and attention without its softmax.
+
+    Args:
+        network: On the meta device, where nothing is computed.
+        frames: A width the network takes.
+    """
+    total = 0
+
+    def count(module: nn.Module, _: Any, output: Tensor) -> None:
+        nonlocal total
+        if isinstance(module, Conv):
+            total += 2 * module.weight.numel() * output.numel() // module.out_channels
+        elif isinstance(module, MultichannelLinear):
+            b, _channels, t, f = output.shape
+            total += 2 * b * t * module.weight_pw.numel()
+            total += 0 if module.weight_dw is None else 2 * b * t * f * module.weight_dw.numel()
+
+        elif isinstance(module, RotaryEmbedding):
+            # called for queries and for keys: half of scores and weighted values each, `[b a t h d]`
+            total += 2 * output.numel() * output.shape[2]
+
+    for module in network.modules():
+        if isinstance(module, (Conv, MultichannelLinear, RotaryEmbedding)):
+            module.register_forward_hook(count)
+    with torch.inference_mode():
+        network(torch.empty(1, network.in_channels, network.n_bins, frames, device="meta"))
+    return total
+
+
+def _measure(model: str, precision: str, frames: int, device_name: str, peaks: Peaks) -> Measurement:
+    device = pick_device(device_name)
+    cls = network_class(model)
+    with torch.device("meta"):
+        blank: Network = cls()  # type: ignore[call-arg]
+    width = blank.fitting_width(frames)
+    flop = operations(blank, width)
+    torch.manual_seed(0)
+    network: Network = cls()  # type: ignore[call-arg]
+    network = network.eval().requires_grad_(requires_grad=False).cast(pick_dtype(precision, device)).to(device)
+    magnitude = torch.rand(1, network.in_channels, network.n_bins, width, device=device) ** 2
+    with torch.inference_mode():
+        network(magnitude[..., : network.fitting_width(1) if model == "v9" else 64])  # kernels are chosen on first use
+        seconds = _timed(lambda: network(magnitude), device)
+    audio = width * HOP / SAMPLE_RATE
+    gflops = flop / seconds / 1e9
+    return Measurement(
+        model=model,
+        precision=precision,
+        frames=width,
+        seconds=seconds,
+        seconds_per_audio_second=seconds / audio,
+        gflops=gflops,
+        percent_of_matrix_peak=100 * gflops / peaks.matrix,
+        percent_of_convolution_peak=100 * gflops / peaks.convolution,
+        peak_bytes=_peak_bytes(device),
+        song_seconds=SONG_SECONDS * seconds / audio,
+    )
+
+
+def _peaks(precision: str, device_name: str) -> Peaks:
+    device = pick_device(device_name)
+    dtype = pick_dtype(precision, device)
+    size, channels = 2048, 64
+    matrix = torch.rand(size, size, device=device).to(dtype)
+    plane = torch.rand(1, channels, 64, 1024, device=device).to(dtype)
+    kernel = torch.rand(channels, channels, 3, 3, device=device).to(dtype)
+    if device.type == "cpu":
+        plane = plane.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        product = min(_timed(lambda: matrix @ matrix, device) for _ in range(5))
+        convolution = min(
+            _timed(lambda: convolve_channels_last(plane, kernel, None, (1, 1), (1, 1)), device) for _ in range(5)
+        )
+    return Peaks(
+        precision=precision,
+        matrix=2 * size**3 / product / 1e9,
+        convolution=2 * kernel.numel() * plane[0, 0].numel() / convolution / 1e9,
+    )
+
+
+def _timed(function: Callable[[], object], device: torch.device) -> float:
+    """Return how long a call takes, in seconds, what it started on the device included."""
+    _wait(device)
+    start = time.perf_counter()
+    function()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _peak_bytes(device: torch.device) -> int | None:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource  # noqa: PLC0415  (not on Windows)
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _alone(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function in a fresh process and hand back what it returns or raises."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(there, function, arguments))
+    process.start()
+    there.close()
+    try:
+        kind, value = here.recv()
+    except EOFError:
+        process.join()
+        what = " ".join(str(argument) for argument in arguments[:2])
+        raise FrametxError(
+            f"measuring {what} ended with exit code {process.exitcode}",
+            "the machine probably ran out of memory: measure a smaller crop",
+        ) from None
+    process.join()
+    if kind == "error":
+        raise value
+    return value
+
+
+def _answer(connection: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    try:
+        connection.send(("value", function(*arguments)))
+    except FrametxError as error:
+        connection.send(("error", error))
+
+
+def as_dict(peaks: Sequence[Peaks], results: Sequence[Measurement]) -> dict[str, Any]:
+    """Return everything as plain values, for JSON."""
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "peaks": [asdict(peak) for peak in peaks],
+        "results": [asdict(result) for result in results],
+    }

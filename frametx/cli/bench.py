@@ -1,0 +1,72 @@
+"""`frametx bench`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from frametx.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from frametx.bench import Measurement, Peaks
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+GIB = 2**30
+
+
+def bench(
+    models: Annotated[list[str] | None, typer.Argument(help="Architectures; all that were released if none.")] = None,
+    precision: Annotated[str, typer.Option(help="Number formats, comma separated: fp32, bf16, fp16.")] = "fp32",
+    crop: Annotated[int, typer.Option(min=1, help="Frames of the window.")] = 2048,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure how fast the networks run here, with random weights, beside what this machine can do."""
+    precisions = [name.strip() for name in precision.split(",")]
+    unknown = [name for name in precisions if name not in PRECISIONS]
+    if unknown:
+        raise UsageError(f"'{unknown[0]}' is no precision", f"use {', '.join(PRECISIONS)}")
+
+    from frametx.bench import RELEASED, as_dict  # noqa: PLC0415  (torch)
+    from frametx.bench import bench as measure  # noqa: PLC0415
+    from frametx.cli.console import console  # noqa: PLC0415
+
+    def show(result: Measurement) -> None:
+        console.print(f"{result.model} {result.precision}: {result.seconds_per_audio_second:.2f} s per second of audio")
+
+    peaks, results = measure(models or RELEASED, precisions, frames=crop, device=device, on_result=show)
+    if as_json:
+        typer.echo(json.dumps(as_dict(peaks, results), indent=2))
+    else:
+        _table(peaks, results)
+
+
+def _table(peaks: Sequence[Peaks], results: Sequence[Measurement]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("model", "precision", "frames", caption="; ".join(map(_peak_line, peaks)))
+    for heading in ("s / s audio", "GFLOP/s", "% matrix", "% convolution", "peak GiB", "4-minute song"):
+        table.add_column(heading, justify="right")
+    for result in results:
+        minutes, seconds = divmod(round(result.song_seconds), 60)
+        table.add_row(
+            result.model,
+            result.precision,
+            str(result.frames),
+            f"{result.seconds_per_audio_second:.2f}",
+            f"{result.gflops:.0f}",
+            f"{result.percent_of_matrix_peak:.0f}",
+            f"{result.percent_of_convolution_peak:.0f}",
+            "-" if result.peak_bytes is None else f"{result.peak_bytes / GIB:.1f}",
+            f"{minutes}:{seconds:02d}",
+        )
+    Console().print(table)
+
+
+def _peak_line(peak: Peaks) -> str:
+    return f"{peak.precision}: matrix {peak.matrix:.0f}, convolution {peak.convolution:.0f} GFLOP/s"

@@ -1,0 +1,137 @@
+"""The vocals of an edit list's sections: separated once, then kept beside the stems."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from frametx.audio.reader import SongReader
+from frametx.audio.writer import StemWriter
+from frametx.edit_list import Section, section_values
+from frametx.errors import AudioError, EditListError
+from frametx.provenance import checkpoint_sha256
+from frametx.sections import peak_kind, separate_span
+from frametx.splice import Span
+from frametx.stem_rewriter import read_span
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from frametx.edit_list import EditList
+    from frametx.separate import Progress
+    from frametx.separator import Separator
+
+Separators = Callable[[Section], "Separator"]
+"""Opens the models of a section."""
+
+
+class SectionVocals:
+    """Gives the vocals of sections, and completes the edit list with what it learns on the way.
+
+    Args:
+        edits: The edit list.
+        separators: Opens models.
+        folder: Where vocals are kept.
+        fresh: Separate every section again, even where its vocals are at hand.
+        progress: Told the stage (`survey`, `separate`) and how much of it is done, 0..1.
+
+    Attributes:
+        edits: The edit list with peak magnitudes, checkpoints and precisions filled in.
+        n_separated: How many sections went through their models.
+        notes: What the models had to say.
+    """
+
+    def __init__(
+        self, edits: EditList, separators: Separators, folder: Path, *, fresh: bool, progress: Progress
+    ) -> None:
+        self.edits = edits
+        self.n_separated = 0
+        self.notes: list[str] = []
+        self._separators = separators
+        self._folder = folder
+        self._fresh = fresh
+        self._progress = progress
+
+    def get(self, index: int, span: Span) -> NDArray[np.float32]:
+        """The vocals of section `index`, float32 `[c n]`: those at hand, or separated now and kept.
+
+        Args:
+            index: Which section, from 0.
+            span: The samples of the song, fades and what lies between them.
+
+        Raises:
+            EditListError: The section was made with another checkpoint than the one that is here.
+        """
+        section = self.edits.sections[index]
+        if section.checkpoints and not self._fresh:
+            with suppress(AudioError):  # it is not there, or damaged
+                return read_span(self.kept_path(section), Span(start=0, stop=len(span)))
+        separator = self._separators(section)
+        found = {model.name: checkpoint_sha256(model.path) for model in separator.models}
+        for name, digest in section.checkpoints.items():
+            if found.get(name) != digest:
+                raise EditListError(
+                    f"{self.edits.path}: section {index + 1} was made with another checkpoint {name}",
+                    "remove its 'checkpoints' line to use the one that is here now",
+                )
+        section = replace(section, checkpoints=found, precision=separator.precision)
+        sections = self.edits.sections
+        self.edits = self.edits.with_sections((*sections[:index], section, *sections[index + 1 :]))
+        vocals = separate_span(
+            separator,
+            self.edits.song.path,
+            span,
+            n_samples=self.edits.song.n_samples,
+            peak_magnitude=self._peak(separator),
+            progress=self._progress,
+        )
+        self.n_separated += 1
+        self.notes += separator.take_notes()
+        self._keep(vocals, self.kept_path(section))
+        return vocals
+
+    def _peak(self, separator: Separator) -> float:
+        """The whole song's peak magnitude, found once and kept in the edit list."""
+        song, kind = self.edits.song, peak_kind(separator)
+        if kind not in song.peaks:
+            n_read = 0
+
+            def on_block(n_new: int) -> None:
+                nonlocal n_read
+                n_read += n_new
+                self._progress("survey", min(1.0, n_read / song.n_samples))
+
+            with SongReader(song.path) as reader:
+                survey = separator.survey(reader, on_block)
+            if survey.n_samples != song.n_samples:
+                raise AudioError(
+                    f"{song.path} has {survey.n_samples} samples, its stems have {song.n_samples}",
+                    "name the song that the stems were made from",
+                )
+            song = replace(song, peaks={**song.peaks, kind: survey.peak_magnitude})
+            self.edits = replace(self.edits, song=song)
+        return song.peaks[kind]
+
+    def kept_path(self, section: Section) -> Path:
+        """Where the vocals of a section are kept: the name changes with all that they depend on."""
+        values = json.dumps([section_values(section), self.edits.song.sha256], sort_keys=True)
+        return self._folder / f"section_{hashlib.sha256(values.encode()).hexdigest()[:12]}.wav"
+
+    def _keep(self, vocals: NDArray[np.float32], path: Path) -> None:
+        with StemWriter(
+            path,
+            format="wav",
+            sample_rate=self.edits.song.sample_rate,
+            channels=vocals.shape[0],
+            bit_depth="float",
+            overwrite=True,
+        ) as writer:
+            writer.write(vocals)
+            writer.finish()

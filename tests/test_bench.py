@@ -1,0 +1,55 @@
+"""`frametx bench`: what it measures and what it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from frametx.bench import RELEASED, bench, operations
+from frametx.cli.app import app
+from frametx.errors import CheckpointError, UsageError
+from frametx.models.detect import NETWORKS
+
+
+@pytest.mark.parametrize(("name", "gflop"), [("v7", 20), ("v8", 30), ("v10", 43)])
+def test_operations_are_the_known_ones(name, gflop):
+    """The count per second of audio at 2048 frames is the specification's within a tenth."""
+    with torch.device("meta"):
+        network = NETWORKS[name]()
+    per_second = operations(network, 2048) / (2048 * 1024 / 44100) / 1e9
+    assert per_second == pytest.approx(gflop, rel=0.1)
+
+
+@pytest.mark.slow
+def test_json_holds_peaks_and_results():
+    """The command measures a network in a process of its own and prints its figures as JSON."""
+    result = CliRunner().invoke(app, ["bench", "v9", "--crop", "10", "--device", "cpu", "--json"])
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    [figures] = facts["results"]
+    [peaks] = facts["peaks"]
+    assert figures["frames"] == 256
+    assert figures["percent_of_matrix_peak"] == pytest.approx(100 * figures["gflops"] / peaks["matrix"])
+    assert figures["peak_bytes"] > 160_000_000 * 4
+    assert figures["song_seconds"] == pytest.approx(240 * figures["seconds_per_audio_second"])
+
+
+def test_an_unknown_model_is_refused_before_anything_runs():
+    """A misspelt architecture is answered with those that there are."""
+    with pytest.raises(CheckpointError, match="no architecture 'v12'"):
+        bench(["v12"], ["fp32"])
+
+
+def test_an_unknown_precision_is_refused():
+    """A misspelt precision is answered with those that there are."""
+    result = CliRunner().invoke(app, ["bench", "v9", "--precision", "int8"])
+    assert isinstance(result.exception, UsageError)
+    assert "fp32, bf16, fp16" in result.exception.hint
+
+
+def test_all_released_architectures_are_measured_by_default():
+    """Only the architecture without a checkpoint is left out."""
+    assert set(NETWORKS) - set(RELEASED) <= {"libft2", "mini"}
