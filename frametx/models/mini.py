@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frametx.models.attention import Factor, Scores, attend, split_heads
-from frametx.models.layers import Conv, MultichannelLayerNorm, MultichannelLinear, RotaryEmbedding
+from frametx.models.layers import Conv, MultichannelLayerNorm, MultichannelLinear, RotaryEmbedding, add, gelu
 from frametx.models.network import Network, Shapes
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[b t f c]` to the same."""
-        return x + self.conv2(F.gelu(self.conv1(self.norm(x))))  # type: ignore[no-any-return]
+        return add(self.conv2(gelu(self.conv1(self.norm(x)))), x)
 
 
 class Transformer(nn.Module):
@@ -169,9 +169,9 @@ class Transformer(nn.Module):
         scores = Scores({Factor(self.embedding(query, scale=self.scale), self.embedding(key)): 1})
         if previous is not None:
             scores = scores + previous
-        h = h + self.o_proj(attend(scores, value))
-        u = self.conv2(F.gelu(self.conv1(self.norm2(h))))
-        return x + self.out(torch.cat((h, u), dim=1).permute(0, 2, 3, 1)), scores
+        h = add(self.o_proj(attend(scores, value)), h)
+        u = self.conv2(gelu(self.conv1(self.norm2(h))))
+        return add(self.out(torch.cat((h, u), dim=1).permute(0, 2, 3, 1)), x), scores
 
 
 class Mini(Network):
@@ -277,8 +277,8 @@ class Mini(Network):
         skip2, scores = self.enc2_transformer(self.enc2(self.down2(skip1)))
         z, scores = self.enc3_transformer(self.enc3(self.down3(skip2)), scores)
         z, scores = self.mid_transformer(self.mid(z), scores)
-        z, _ = self.dec2_transformer(self.dec2(self.up2(z) + skip2), scores)
-        z, _ = self.dec1_transformer(self.dec1(self.up1(z) + skip1))
+        z, _ = self.dec2_transformer(self.dec2(add(self.up2(z), skip2)), scores)
+        z, _ = self.dec1_transformer(self.dec1(add(self.up1(z), skip1)))
         z = torch.cat((z, stem), dim=-1)
         places = edge // LOW_STRIDE
         z = torch.cat((self.low_out(z[:, :, :places]), self.high_out(z[:, :, places:])), dim=2)
