@@ -189,7 +189,7 @@ class Mini(Network):
 
     architecture: ClassVar[str] = "mini"
     # it was trained on crops of 128 to 256 frames
-    usual_window: ClassVar[tuple[int, int] | None] = (384, 64)
+    usual_window: ClassVar[tuple[int, int] | None] = (448, 32)
 
     def __init__(
         self,
