@@ -262,7 +262,8 @@ class RotaryEmbedding(nn.Module):
 
     def __init__(self, features: int) -> None:
         super().__init__()
-        exponents = torch.arange(0, 2 * (features // 2), 2, dtype=torch.float32) / features
+        # on the CPU also where a network is built without memory: arange on the meta device imports a second of torch
+        exponents = torch.arange(0, 2 * (features // 2), 2, dtype=torch.float32, device="cpu") / features
         self.register_buffer("freqs", 1.0 / 10000.0**exponents)
         self.freqs: Tensor
 
