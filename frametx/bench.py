@@ -131,7 +131,8 @@ def operations(network: Network, frames: int) -> int:
         if isinstance(module, (Conv, MultichannelLinear, RotaryEmbedding)):
             module.register_forward_hook(count)
     with torch.inference_mode():
-        network(torch.empty(1, network.in_channels, network.n_bins, frames, device="meta"))
+        # rotary frequencies are made on the CPU even when a network is built without memory
+        network.to("meta")(torch.empty(1, network.in_channels, network.n_bins, frames, device="meta"))
     return total
 
 
