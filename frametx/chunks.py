@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +113,6 @@ class MaskJoiner:
         n_final = part.shape[-1] - 2 * after
         self._tail = part[..., n_final:]
         return part[..., :n_final]
-
-
-def batches(chunks: list[Chunk], size: int) -> Iterator[list[Chunk]]:
-    """Group consecutive chunks into lists of at most `size`."""
-    for start in range(0, len(chunks), size):
-        yield chunks[start : start + size]
 
 
 def _reach(chunk: Chunk) -> int:

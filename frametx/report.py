@@ -15,7 +15,7 @@ from frametx.disagreement import disputed_ranges
 from frametx.edit_list import EditList, section_values
 from frametx.edit_list_file import read_edit_list
 from frametx.errors import AudioError, UsageError
-from frametx.outputs import OutputOptions, Stem
+from frametx.outputs import Stem
 from frametx.provenance import LEDGER_NAME, TAG
 from frametx.report_audio import audio_sources
 from frametx.report_figures import TRACKS, Figures, measure
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from frametx.disagreement import Profile
-    from frametx.separator import Result, Separator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,25 +84,6 @@ def find_results(result: Path, song: Path | None = None) -> list[Finding]:
     for stem in Stem:
         track = track.removesuffix(f"_{stem.label}")
     return [_finding(track, result.parent, song)]
-
-
-def finding_of(result: Result, separator: Separator, options: OutputOptions | None = None) -> Finding:
-    """A song that was separated just now.
-
-    Args:
-        result: What `separate_file` returned, with both stems.
-        separator: What made it.
-        options: How the stems were written.
-    """
-    vocals = result.stems[Stem.VOCALS].path
-    return Finding(
-        track=vocals.stem.removesuffix(f"_{Stem.VOCALS.label}"),
-        folder=vocals.parent,
-        stems={stem: written.path for stem, written in result.stems.items()},
-        song=result.source,
-        edits=None,
-        origin={"version": __version__, **separator.recipe(options or OutputOptions()).as_dict()},
-    )
 
 
 def write_report(
