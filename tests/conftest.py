@@ -7,12 +7,17 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 # the networks of the tests are too small for two threads, which only wait for one another; read when torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# a deadline is a timing, and the first call of a torch function takes longer than any: timings belong in `frametx bench`
+settings.register_profile("no timings", deadline=None)
+settings.load_profile("no timings")
 
 pytest_plugins = ["tests.servers.fixtures"]
 
