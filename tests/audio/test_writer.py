@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import replace
 
 import av
@@ -186,13 +187,19 @@ def test_odd_names_are_written(tmp_path, noise, name):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-@pytest.fixture
-def limited_disk():
-    """Make every write beyond `n` bytes of a file fail, as on a full disk."""
+@contextmanager
+def limited_disk(n):
+    """Make every write beyond `n` bytes of a file fail, as on a full disk.
+
+    Not a fixture: pytest reports a test before its fixtures end, and its own output may go to a file.
+    """
     resource = pytest.importorskip("resource")
     _, hard = limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda n: resource.setrlimit(resource.RLIMIT_FSIZE, (n, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 
 
 def write_all(target, form, blocks):
@@ -203,18 +210,16 @@ def write_all(target, form, blocks):
 
 
 @pytest.mark.parametrize("form", ["flac", "wav"])
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, noise, limited_disk, form):
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, noise, form):
     """When the file can't grow the error names it and the unfinished file is gone."""
-    limited_disk(1_000_000)
-    with pytest.raises(AudioError, match=rf"stem\.{form} could not be written"):
+    with limited_disk(1_000_000), pytest.raises(AudioError, match=rf"stem\.{form} could not be written"):
         write_all(tmp_path / f"stem.{form}", form, (noise(44100, seed=seed) for seed in range(20)))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_fills_with_the_last_bytes_is_said(tmp_path, noise, limited_disk):
+def test_a_disk_that_fills_with_the_last_bytes_is_said(tmp_path, noise):
     """Bytes that were still in a buffer count too."""
-    limited_disk(1000)
-    with pytest.raises(AudioError, match="could not be written"):
+    with limited_disk(1000), pytest.raises(AudioError, match="could not be written"):
         write_all(tmp_path / "stem.wav", "wav", [noise(1000)])
     assert list(tmp_path.iterdir()) == []
 
@@ -292,13 +297,12 @@ def test_lossy_stems_clip_and_count(tmp_path, tones, form):
 
 
 @pytest.mark.parametrize("form", LOSSY)
-def test_lossy_stems_leave_nothing_when_they_fail(tmp_path, tones, limited_disk, form):
+def test_lossy_stems_leave_nothing_when_they_fail(tmp_path, tones, form):
     """A full disk and an exception are the same for every encoder."""
     with writer(tmp_path / f"stem.{form}", form) as stem:
         stem.write(tones(0.2))
     assert list(tmp_path.iterdir()) == []
-    limited_disk(2000)
-    with pytest.raises(AudioError, match="could not be written"):
+    with limited_disk(2000), pytest.raises(AudioError, match="could not be written"):
         write_all(tmp_path / f"stem.{form}", form, [tones(2)])
     assert list(tmp_path.iterdir()) == []
 
