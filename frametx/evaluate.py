@@ -21,7 +21,7 @@ from frametx.spectrum import SAMPLE_RATE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from frametx.separate import Samples
+    from frametx.song_samples import Samples
 
 Separate = Callable[["Samples"], tuple["Samples", "Samples"]]
 """Turns a mixture `[2 n]` into instrumental and vocals."""

@@ -150,7 +150,7 @@ class _KeepingFeeder:
             if exact:
                 self._feeder.masker.use_exact()
             masks = masks.to(windows.device)
-            self._feeder.remember(windows.abs(), masks)
+            self._feeder.remember(windows, masks)
             return masks
         started = time.perf_counter()
         masks = self._feeder(windows, inside)

@@ -16,6 +16,7 @@ from torch import Tensor
 from frametx.device import is_out_of_memory
 from frametx.errors import DeviceError
 from frametx.models.network import Feeding, Network
+from frametx.spectrum import magnitudes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,14 +45,14 @@ class Masker:
     notes: list[str] = field(default_factory=list)
     became_exact: bool = False
 
-    def feeder(self) -> Feeder:
-        """A fresh feeder for one song."""
+    def feeder(self, peak_magnitude: float) -> Feeder:
+        """A fresh feeder for one song, whose largest magnitude is told."""
         kinds: dict[Feeding, type[Feeder]] = {
             Feeding.MAGNITUDE: Feeder,
             Feeding.MAGNITUDE_AND_PHASE: PhaseFeeder,
             Feeding.HISTORY: HistoryFeeder,
         }
-        return kinds[self.network.feeding](self)
+        return kinds[self.network.feeding](self, peak_magnitude)
 
     def masks(self, features: Tensor, audible: Tensor) -> Tensor:
         """Run the network on its input features `[b c f t]`; float32 masks `[b 2 f t]` in 0..1.
@@ -120,24 +121,32 @@ class Masker:
 class Feeder:
     """Feeds windows to a network that reads magnitudes alone; they may come in any order and any number at once."""
 
-    def __init__(self, masker: Masker) -> None:
+    def __init__(self, masker: Masker, peak_magnitude: float) -> None:
         self.masker = masker
+        self._peak_magnitude = peak_magnitude
 
     def __call__(self, windows: Tensor, inside: Tensor) -> Tensor:
         """Masks of windows.
 
         Args:
-            windows: Complex `[b 2 f t]`, divided by the song's peak magnitude, without the Nyquist bin.
+            windows: Complex `[b 2 f t]`, without the Nyquist bin.
             inside: Bool `[b t]`, which frames belong to the song; the others are silence put around it.
 
         Returns:
             Float32 masks `[b 2 f t]`, the instrumental's share, in 0..1.
         """
-        magnitude = windows.abs()
-        return self.masker.masks(self._features(windows, magnitude, inside), magnitude.amax(dim=(1, 2, 3)) > 0)
+        magnitude = self._magnitude(windows)
+        return self.masker.masks(self._features(windows, magnitude, inside), _audible(magnitude))
 
-    def remember(self, magnitude: Tensor, mask: Tensor) -> None:
+    def remember(self, windows: Tensor, mask: Tensor) -> None:
         """Take a window and its mask, both `[b 2 f t]`, as if the network had been asked."""
+
+    def _magnitude(self, windows: Tensor) -> Tensor:
+        """Magnitudes `[b 2 f t]` in 0..1, laid out for a network."""
+        magnitude = magnitudes(windows).div_(self._peak_magnitude)
+        # spectra arrive frame by frame; copied channel by channel torch transposes several times faster
+        channels = [channel.contiguous() for channel in magnitude.flatten(0, 1)]
+        return torch.stack(channels).view(magnitude.shape)
 
     def _features(self, windows: Tensor, magnitude: Tensor, inside: Tensor) -> Tensor:  # noqa: ARG002  (PhaseFeeder's)
         return magnitude
@@ -158,26 +167,35 @@ class HistoryFeeder(Feeder):
     instrumental. Before the first window everything is zero. Windows must come in order, one at a time.
     """
 
-    def __init__(self, masker: Masker) -> None:
-        super().__init__(masker)
+    def __init__(self, masker: Masker, peak_magnitude: float) -> None:
+        super().__init__(masker, peak_magnitude)
         self._history: list[Tensor] = []  # [x_{i-1}, y_{i-1}, x_{i-2}, y_{i-2}], each [1 2 f t]
 
     def __call__(self, windows: Tensor, inside: Tensor) -> Tensor:  # noqa: ARG002  (silence is zero here anyway)
         if windows.shape[0] != 1:
             raise ValueError("an autoregressive network takes one window at a time")
-        magnitude = windows.abs()
+        magnitude = self._magnitude(windows)
         zeros = torch.zeros_like(magnitude)
         history = (self._history + [zeros] * 4)[:4]
-        mask = self.masker.masks(torch.cat([magnitude, *history], dim=1), magnitude.amax(dim=(1, 2, 3)) > 0)
-        self.remember(magnitude, mask)
+        mask = self.masker.masks(torch.cat([magnitude, *history], dim=1), _audible(magnitude))
+        self._remember(magnitude, mask)
         return mask
 
-    def remember(self, magnitude: Tensor, mask: Tensor) -> None:
+    def remember(self, windows: Tensor, mask: Tensor) -> None:
         """Take a window and its mask, both `[1 2 f t]`, as the latest, without running the network."""
+        self._remember(self._magnitude(windows), mask)
+
+    def _remember(self, magnitude: Tensor, mask: Tensor) -> None:
         self._history = [magnitude, magnitude * mask, *self._history[:2]]
+
+
+def _audible(magnitude: Tensor) -> Tensor:
+    """Which windows of `[b 2 f t]` hold any sound, bool `[b]`."""
+    return magnitude.amax(dim=(1, 2, 3)) > 0
 
 
 def _is_broken(masks: Tensor, audible: Tensor) -> bool:
     """Whether a window has a value that is no number, or a constant mask over sound."""
-    low, high = torch.aminmax(masks.flatten(1), dim=1)
+    # NaN goes through both; torch has no fast aminmax() along a dimension
+    low, high = masks.amin(dim=(1, 2, 3)), masks.amax(dim=(1, 2, 3))
     return bool((~torch.isfinite(low + high) | ((low == high) & audible)).any())

@@ -23,7 +23,7 @@ from frametx.spectrum import SAMPLE_RATE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from frametx.separate import Samples
+    from frametx.song_samples import Samples
 
 SILENCE = 1e-10
 """Energy a sample below which a stretch counts as silent (-100 dB of full scale)."""

@@ -22,7 +22,7 @@ from frametx.spectrum import SAMPLE_RATE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from frametx.separate import Samples
+    from frametx.song_samples import Samples
 
 VOCALS = ("vocals", "vocal", "voice")
 INSTRUMENTAL = ("instrumental", "instruments", "accompaniment", "no_vocals", "no-vocals", "karaoke", "backing")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,7 +22,8 @@ from torch import Tensor
 from frametx.audio.resample import Resampler
 from frametx.errors import AudioError
 from frametx.overlap import prefetch
-from frametx.spectrum import SAMPLE_RATE, StreamingISTFT, StreamingSTFT, count_frames
+from frametx.song_samples import Samples, Song
+from frametx.spectrum import SAMPLE_RATE, StreamingISTFT, StreamingSTFT, count_frames, magnitudes
 from frametx.stream import FrameBuffer, Watch
 from frametx.windows import WindowOptions, mask_source
 
@@ -30,39 +31,8 @@ if TYPE_CHECKING:
     from frametx.journal import Journal
     from frametx.masker import Masker
 
-Samples = np.ndarray[tuple[int, int], np.dtype[np.float32]]
-"""Float32 samples `[c n]`."""
-
 Progress = Callable[[str, float], None]
 """Called with the stage, `survey` or `separate`, and how much of it is done, 0..1."""
-
-
-class Song(Protocol):
-    """Something that can be read from its beginning as often as needed."""
-
-    sample_rate: int
-    channels: int
-
-    def blocks(self) -> Iterator[Samples]:
-        """All samples in order, float32 `[channels, n]`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArraySong:
-    """Samples in memory as a song."""
-
-    samples: Samples
-    sample_rate: int
-
-    @property
-    def channels(self) -> int:
-        """1 or 2."""
-        return self.samples.shape[0]
-
-    def blocks(self) -> Iterator[Samples]:
-        """The samples in pieces, so that what follows works on small arrays."""
-        for start in range(0, self.samples.shape[1], 65536):
-            yield self.samples[:, start : start + 65536]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,13 +91,12 @@ def survey_song(
                 rest = rest[..., :-1]
             frames = torch.cat([frames, rest], dim=-1)
         if frames.numel():
-            # the squared magnitude is cheaper than abs() and has its maximum at the same place
-            largest = max(largest, float(frames.real.square().addcmul_(frames.imag, frames.imag).amax()))
+            largest = max(largest, float(magnitudes(frames).amax()))
         if on_block is not None:
             on_block(block.samples.shape[1])
     if n_samples == 0:
         raise AudioError("the song holds no samples")
-    return Survey(n_samples=n_samples, n_model_samples=n_model_samples, peak_magnitude=largest**0.5)
+    return Survey(n_samples=n_samples, n_model_samples=n_model_samples, peak_magnitude=largest)
 
 
 def separate_blocks(
@@ -224,13 +193,16 @@ def _vocals(
             mask = source.advance(buffer).to(device)
         if mask.shape[-1] == 0:
             continue
-        spectrum = buffer.take(n_out, n_out + mask.shape[-1])
-        samples = istft.push((1.0 - _with_nyquist(mask, original=options.original)) * spectrum)
-        if block.last:
-            samples = torch.cat([samples, istft.finish()], dim=-1)
-        n_out += mask.shape[-1]
+        # piece by piece: what stays in the processor's caches costs a fraction of whole windows' time and memory
+        n_before = n_out
+        for spectrum in buffer.pieces(n_before, n_before + mask.shape[-1]):
+            piece = mask[..., n_out - n_before :][..., : spectrum.shape[-1]]
+            samples = istft.push(spectrum * _vocals_share(piece, original=options.original))
+            n_out += spectrum.shape[-1]
+            yield _Block(_as_channels(samples, song.channels).cpu().numpy(), last=False)
         buffer.drop_before(min(source.needs_from, n_out))
-        yield _Block(_as_channels(samples, song.channels).cpu().numpy(), last=block.last)
+        if block.last:
+            yield _Block(_as_channels(istft.finish(), song.channels).cpu().numpy(), last=True)
 
 
 def _upload(samples: Samples, device: torch.device) -> Tensor:
@@ -241,10 +213,16 @@ def _upload(samples: Samples, device: torch.device) -> Tensor:
     return tensor.to(device)
 
 
-def _with_nyquist(mask: Tensor, *, original: bool) -> Tensor:
-    """Add the highest bin, which no network sees: like its neighbour; the original program gave it to the vocals."""
-    top = torch.zeros_like(mask[:, :1]) if original else mask[:, -1:]
-    return torch.cat([mask, top], dim=1)
+def _vocals_share(mask: Tensor, *, original: bool) -> Tensor:
+    """What the instrumental's mask `[c f t]` leaves, with the highest bin, which no network sees: `[c f+1 t]`.
+
+    It is treated like its neighbour; the original program gave it to the vocals.
+    """
+    n_channels, n_bins, n_frames = mask.shape
+    share = mask.new_empty(n_channels, n_frames, n_bins + 1).transpose(1, 2)  # in memory like the spectrum
+    torch.sub(1.0, mask, out=share[:, :-1])
+    share[:, -1] = 1.0 if original else share[:, -2]
+    return share
 
 
 def _as_channels(samples: Tensor, channels: int) -> Tensor:

@@ -25,8 +25,9 @@ from frametx.naming import Naming, check_collisions
 from frametx.outputs import OutputOptions, Stem, bit_depth_for, refuse_own_song
 from frametx.overlap import Background
 from frametx.provenance import TAG, Recipe, file_sha256, recipe_for
-from frametx.separate import ArraySong, Progress, Samples, Song, Stems, Survey, separate_blocks, survey_song
+from frametx.separate import Progress, Stems, Survey, separate_blocks, survey_song
 from frametx.setup import Setup, prepare
+from frametx.song_samples import ArraySong, RememberedSong, Samples, Song
 from frametx.songs import SongFile
 from frametx.spectrum import SAMPLE_RATE
 from frametx.stream import Watch
@@ -261,6 +262,7 @@ class Separator:
             if progress is not None and n_samples:
                 progress("survey", min(1.0, n_read / n_samples))
 
+        song = RememberedSong(song)
         survey = self.survey(song, on_block)
         if progress is not None:
             progress("separate", 0.0)

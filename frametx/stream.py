@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from frametx.chunks import Chunk, MaskJoiner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 Watch = Callable[[list[Tensor], Tensor], None]
@@ -35,12 +35,12 @@ class FrameBuffer:
         self.n_frames = n_frames
         self.stop = 0  # one past the last frame that has arrived
         self._start = 0  # the first frame still held
-        self._parts: deque[Tensor] = deque()
+        self._parts: deque[Tensor] = deque()  # [c t f]: frame after frame, so that joining them copies whole runs
 
     def append(self, spectrum: Tensor) -> None:
         """Add the next frames, complex `[c f t]`."""
         if spectrum.shape[-1]:
-            self._parts.append(spectrum)
+            self._parts.append(spectrum.transpose(1, 2))
             self.stop += spectrum.shape[-1]
 
     def has(self, stop: int) -> bool:
@@ -52,23 +52,29 @@ class FrameBuffer:
         inside_start, inside_stop = max(start, 0), min(stop, self.n_frames)
         inside = self.take(inside_start, inside_stop)
         if (inside_start, inside_stop) == (start, stop):
-            return inside  # a view: windows are large
+            return inside
         return F.pad(inside, (inside_start - start, stop - inside_stop))
 
     def take(self, start: int, stop: int) -> Tensor:
-        """Frames `start` to `stop` as they arrived, whatever sources may see, complex `[c f t]`."""
-        if len(self._parts) > 1:
-            self._parts = deque([torch.cat(list(self._parts), dim=-1)])
-        return self._parts[0][..., start - self._start : stop - self._start]
+        """Frames `start` to `stop` as they arrived, whatever sources may see, complex `[c f t]`; not to be changed."""
+        pieces = list(self.pieces(start, stop))
+        return (
+            pieces[0] if len(pieces) == 1 else torch.cat([piece.transpose(1, 2) for piece in pieces], 1).transpose(1, 2)
+        )
+
+    def pieces(self, start: int, stop: int) -> Iterator[Tensor]:
+        """The same piece by piece, without a copy."""
+        at = self._start
+        for part in self._parts:
+            first, last = max(start - at, 0), min(stop - at, part.shape[1])
+            if first < last:
+                yield part[:, first:last].transpose(1, 2)
+            at += part.shape[1]
 
     def drop_before(self, frame: int) -> None:
-        """Forget the frames before `frame`."""
-        while self._parts and self._start + self._parts[0].shape[-1] <= frame:
-            self._start += self._parts.popleft().shape[-1]
-        if self._parts and frame > self._start:
-            # a copy: a view would keep the whole part alive
-            self._parts[0] = self._parts[0][..., frame - self._start :].clone()
-            self._start = frame
+        """Forget the frames before `frame`, as far as they fill whole blocks."""
+        while self._parts and self._start + self._parts[0].shape[1] <= frame:
+            self._start += self._parts.popleft().shape[1]
 
 
 class MaskSource(Protocol):
@@ -86,7 +92,7 @@ class WindowFeeder(Protocol):
     """Turns windows into masks, see `frametx.masker.Feeder`."""
 
     def __call__(self, windows: Tensor, inside: Tensor) -> Tensor:
-        """Masks `[b 2 f t]` of windows, complex `[b 2 f t]`, with `inside` bool `[b t]`."""
+        """Masks `[b 2 f t]` of windows, complex `[b 2 f t]` and not to be changed, with `inside` bool `[b t]`."""
 
 
 class MaskStream:
@@ -96,7 +102,6 @@ class MaskStream:
         feeder: Turns windows into masks.
         chunks: The plan.
         fade: Frames over which neighbouring chunks are mixed.
-        peak_magnitude: The largest magnitude of the whole song, greater than 0.
         shape: Channels and frequency bins of a mask.
         batch_size: Most windows at once; windows of different widths are never mixed.
         on_chunk: Called with the number of frames that a finished batch owned.
@@ -108,7 +113,6 @@ class MaskStream:
         chunks: list[Chunk],
         *,
         fade: int,
-        peak_magnitude: float,
         shape: tuple[int, int],
         batch_size: int = 1,
         on_chunk: Callable[[int], None] | None = None,
@@ -116,7 +120,6 @@ class MaskStream:
         self._feeder = feeder
         self._chunks = chunks
         self._joiner = MaskJoiner(chunks, fade)
-        self._peak_magnitude = peak_magnitude
         self._shape = shape
         self._batch_size = batch_size
         self._on_chunk = on_chunk
@@ -134,9 +137,11 @@ class MaskStream:
         finished = []
         while batch := self._ready(buffer):
             # without the Nyquist bin, which no network sees
-            windows = torch.stack([buffer.window(chunk.seen_start, chunk.seen_stop)[:, :-1] for chunk in batch])
-            inside = torch.stack([_inside(chunk, buffer.n_frames, windows.device) for chunk in batch])
-            masks = self._feeder(windows.div_(self._peak_magnitude), inside)
+            windows = [buffer.window(chunk.seen_start, chunk.seen_stop)[:, :-1] for chunk in batch]
+            inside = torch.stack([_inside(chunk, buffer.n_frames, windows[0].device) for chunk in batch])
+            # a single window, the usual batch on a CPU, is not copied for the batch's sake
+            batched = torch.stack(windows) if len(windows) > 1 else windows[0].unsqueeze(0)
+            masks = self._feeder(batched, inside)
             finished += [self._joiner.push(mask) for mask in masks]
             self._next += len(batch)
             if self._on_chunk is not None:

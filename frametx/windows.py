@@ -111,12 +111,11 @@ def mask_source(
     for masker in maskers:
         streams: list[MaskSource] = []
         for plan in plans(masker.name, masker.network, options, n_frames):
-            feeder: WindowFeeder = masker.feeder()
-            if journal is not None:
-                feeder = journal.feeder(masker.feeder(), n_streams, len(plan.chunks))
+            own = masker.feeder(peak_magnitude)
+            feeder = own if journal is None else journal.feeder(own, n_streams, len(plan.chunks))
             n_planned += n_frames
             n_streams += 1
-            streams.append(_stream(masker, feeder, plan, options.batch_size, peak_magnitude, on_chunk))
+            streams.append(_stream(masker, feeder, plan, options.batch_size, on_chunk))
         per_model.append(streams[0] if len(streams) == 1 else JoinedMasks(streams, _mean))
     source = per_model[0]
     if len(per_model) > 1:
@@ -171,7 +170,6 @@ def _stream(
     feeder: WindowFeeder,
     plan: Plan,
     batch_size: int | None,
-    peak_magnitude: float,
     on_chunk: Callable[[int], None] | None,
 ) -> MaskStream:
     network = masker.network
@@ -181,7 +179,6 @@ def _stream(
         feeder,
         plan.chunks,
         fade=plan.fade,
-        peak_magnitude=peak_magnitude,
         shape=(network.out_channels, network.n_fft // 2),
         batch_size=batch_size or masker.batch_size(plan.chunks[0].width),
         on_chunk=on_chunk,

@@ -9,7 +9,8 @@ import torch
 from frametx import Separator, load_model
 from frametx.errors import AudioError, UsageError
 from frametx.outputs import Stem
-from frametx.separate import ArraySong, separate_blocks, survey_song
+from frametx.separate import separate_blocks, survey_song
+from frametx.song_samples import ArraySong
 from frametx.windows import WindowOptions
 
 VOCALS, INSTRUMENTAL = Stem.VOCALS, Stem.INSTRUMENTAL

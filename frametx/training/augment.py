@@ -15,7 +15,7 @@ from frametx.spectrum import SAMPLE_RATE
 from frametx.training.stereo import narrowed, spread
 
 if TYPE_CHECKING:
-    from frametx.separate import Samples
+    from frametx.song_samples import Samples
     from frametx.training.config import AugmentConfig
 
 LEVEL = 0.1

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from frametx.separate import Samples
+    from frametx.song_samples import Samples
     from frametx.training.config import MixingConfig, TrainingConfig
 
 QUIETEST_VOCALS_DB, LOUDEST_VOCALS_DB = -14.0, 8.0

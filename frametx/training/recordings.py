@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from frametx.separate import Samples
+    from frametx.song_samples import Samples
     from frametx.training.config import Source
 
 FULL_SCALE = 32768

@@ -10,7 +10,7 @@ import soxr
 from frametx.spectrum import SAMPLE_RATE
 
 if TYPE_CHECKING:
-    from frametx.separate import Samples
+    from frametx.song_samples import Samples
 
 
 def spread(samples: Samples, rng: np.random.Generator) -> Samples:

@@ -10,7 +10,8 @@ import numpy as np
 from frametx.evaluate import Windows, evaluate_pairs, summarise
 from frametx.masker import Masker
 from frametx.pairs import find_pairs
-from frametx.separate import ArraySong, separate_blocks, survey_song
+from frametx.separate import separate_blocks, survey_song
+from frametx.song_samples import ArraySong
 from frametx.spectrum import SAMPLE_RATE
 from frametx.windows import WindowOptions
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from frametx.models.network import Network
-    from frametx.separate import Samples
+    from frametx.song_samples import Samples
     from frametx.training.config import ValidationConfig
 
 NAME = "network"
