@@ -21,7 +21,6 @@ from torch import Tensor
 
 from frametx.audio.resample import Resampler
 from frametx.errors import AudioError
-from frametx.overlap import prefetch
 from frametx.song_samples import Samples, Song
 from frametx.spectrum import SAMPLE_RATE, StreamingISTFT, StreamingSTFT, count_frames, magnitudes
 from frametx.stream import FrameBuffer, Watch
@@ -180,7 +179,7 @@ def _vocals(
     resampler = Resampler(song.sample_rate, SAMPLE_RATE, song.channels)
     buffer = FrameBuffer(n_seen)
     n_out = n_read = 0
-    for block in prefetch(_with_last(song.blocks(), song.channels)):
+    for block in _with_last(song.blocks(), song.channels):
         waiting.add(block.samples)
         n_read += block.samples.shape[1]
         if n_read > survey.n_samples or (block.last and n_read < survey.n_samples):

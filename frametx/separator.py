@@ -153,11 +153,11 @@ class Separator:
             targets = _targets(path, output, options)
             writers = _open_writers(stack, targets, song, options)
             n_samples = 0
-            with Background() as encoder, Background() as hasher:
-                digest = hasher.call(file_sha256, path)
+            with Background() as beside:
+                digest = beside.call(file_sha256, path)
                 journal = self._journal(targets, recipe, digest) if resumable else None
-                for stems in self._stems(song, progress, song.n_samples, watch, journal):
-                    encoder.call(_write, writers, stems)
+                for stems in self._stems(RememberedSong(song), progress, song.n_samples, watch, journal):
+                    beside.call(_write, writers, stems)
                     n_samples += stems.mix.shape[1]
             sha256 = digest.result()
             tags = read_tags(path) if options.tags else Tags()
@@ -248,7 +248,7 @@ class Separator:
 
     def _stems(
         self,
-        song: Any,
+        song: Song,
         progress: Progress | None,
         n_samples: int | None,
         watch: Watch | None = None,
@@ -262,7 +262,6 @@ class Separator:
             if progress is not None and n_samples:
                 progress("survey", min(1.0, n_read / n_samples))
 
-        song = RememberedSong(song)
         survey = self.survey(song, on_block)
         if progress is not None:
             progress("separate", 0.0)

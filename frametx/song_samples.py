@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from frametx.overlap import prefetch
+
 Samples = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 """Float32 samples `[c n]`."""
 
@@ -15,8 +17,13 @@ Samples = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 class Song(Protocol):
     """Something that can be read from its beginning as often as needed."""
 
-    sample_rate: int
-    channels: int
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second."""
+
+    @property
+    def channels(self) -> int:
+        """1 or 2."""
 
     def blocks(self) -> Iterator[Samples]:
         """All samples in order, float32 `[channels, n]`."""
@@ -41,7 +48,7 @@ class ArraySong:
 
 
 class RememberedSong:
-    """A song that is decoded once for all its readings, if it is short enough to be kept.
+    """A song that is decoded ahead of need, and once for all its readings if it is short enough to be kept.
 
     Args:
         song: The song.
@@ -60,7 +67,7 @@ class RememberedSong:
             yield from self._kept
             return
         kept, n_bytes = [], 0
-        for block in self._song.blocks():
+        for block in prefetch(self._song.blocks()):
             n_bytes += block.nbytes
             if n_bytes <= self._limit_bytes:
                 kept.append(block)

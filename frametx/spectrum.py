@@ -7,6 +7,8 @@ The extension matters: a masked spectrogram that ends anywhere else would be div
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,6 +30,12 @@ def magnitudes(spectrum: Tensor) -> Tensor:
     return spectrum.abs()
 
 
+@cache
+def _hann_window(n_fft: int, device: str) -> Tensor:
+    """Made once: in a folder of short songs it would be two milliseconds a song."""
+    return torch.hann_window(n_fft, device=device)
+
+
 class StreamingSTFT:
     """Turns blocks of samples into spectrogram frames as soon as they are complete.
 
@@ -40,7 +48,7 @@ class StreamingSTFT:
     def __init__(self, n_fft: int, hop: int, device: torch.device | str = "cpu") -> None:
         self.n_fft = n_fft
         self.hop = hop
-        self._window = torch.hann_window(n_fft, device=device)
+        self._window = _hann_window(n_fft, str(device))
         self._held: Tensor | None = None  # [c n] samples that later frames still need
         self._n_samples = 0
 
@@ -89,7 +97,7 @@ class StreamingISTFT:
     def __init__(self, n_fft: int, hop: int, device: torch.device | str = "cpu") -> None:
         self.n_fft = n_fft
         self.hop = hop
-        self._window = torch.hann_window(n_fft, device=device)
+        self._window = _hann_window(n_fft, str(device))
         # samples that later frames add to, and the squared windows under them, in segments of one hop: [c s hop]
         self._sum: Tensor | None = None
         self._weight = torch.zeros(1, n_fft // hop - 1, hop, device=device)
