@@ -18,6 +18,7 @@ from frametx.images import copy_images
 from frametx.job import Emit, Job, Work, run_job, warn_of_long_job
 from frametx.naming import Naming, check_collisions
 from frametx.outputs import Stem
+from frametx.report_files import ReportFiles
 from frametx.separator import Separator
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def plan_batch(
         except FrametxError as error:
             settled.append(Failed(song=str(path), message=error.message, hint=error.hint))
             continue
-        if standing == "done" and not _lacks_video(work, path, files):
+        if standing == "done" and not _lacks_video(work, path, files) and not _lacks_report(work, files):
             settled.append(Skipped(song=str(path), reason="done already with these parameters"))
             continue
         jobs.append(
@@ -237,6 +238,11 @@ def _lacks_video(work: Work, song: Path, targets: Mapping[Stem, Path]) -> bool:
         return not video_target(song, targets[Stem.INSTRUMENTAL]).exists()
     except FrametxError:
         return True
+
+
+def _lacks_report(work: Work, targets: Mapping[Stem, Path]) -> bool:
+    """Whether a report is wanted and not there."""
+    return work.report and not ReportFiles.beside(targets).page.exists()
 
 
 def _size_of(path: Path) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from frametx.audio.info import AudioInfo
 from frametx.audio.reader import probe
+from frametx.disagreement import DisagreementMeter
 from frametx.diskspace import check_room, stems_bytes
 from frametx.errors import FrametxError
 from frametx.estimate import LONG_SECONDS, MOST_SPEED, network_seconds
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from frametx.provenance import Recipe
     from frametx.separator import Separator
     from frametx.setup import Setup
+    from frametx.stream import Watch
 from frametx.video import make_video
 
 Emit = Callable[[Event], None]
@@ -41,6 +43,7 @@ class Work:
         start_seconds: Where sections begin.
         end_seconds: Where they end; None: at the end.
         video: Make a video of each instrumental.
+        report: Make a page to look at and listen to for each song.
     """
 
     setup: Setup
@@ -49,6 +52,7 @@ class Work:
     start_seconds: float = 0.0
     end_seconds: float | None = None
     video: bool = False
+    report: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +65,7 @@ class Job:
         index: Its number in the batch, from 1.
         count: How many songs the batch has.
         overwrite: Whether files at the targets may be replaced.
-        has_stems: Whether the stems are done already and only the video is not.
+        has_stems: Whether the stems are done already and only what is made of them is not.
         guessed_seconds: About how long it is.
     """
 
@@ -84,11 +88,15 @@ def run_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
         seconds = _look_first(work, job)
         emit(Start(song=song, index=job.index, count=job.count, seconds=seconds))
         done = Done(song=song, stems={}, seconds=0.0, elapsed_seconds=0.0, notes=(), song_sha256="")
+        meter = DisagreementMeter()
         if not job.has_stems:
-            done = _separate(separator, work, job, emit)
+            done = _separate(separator, work, job, emit, meter if work.report else None)
+        others = []
         if work.video:
-            video = make_video(job.song, job.targets[Stem.INSTRUMENTAL], overwrite=job.overwrite)
-            done = replace(done, others=(str(video),))
+            others.append(make_video(job.song, job.targets[Stem.INSTRUMENTAL], overwrite=job.overwrite))
+        if work.report:
+            others.append(_report(separator, job, meter, done.elapsed_seconds))
+        done = replace(done, others=tuple(map(str, others)))
     except FrametxError as error:
         emit(Failed(song=song, message=error.message, hint=error.hint))
     except Exception as error:  # noqa: BLE001  (whatever is wrong with this song, the others can do without)
@@ -97,7 +105,7 @@ def run_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
         emit(done)
 
 
-def _separate(separator: Separator, work: Work, job: Job, emit: Emit) -> Done:
+def _separate(separator: Separator, work: Work, job: Job, emit: Emit, watch: Watch | None) -> Done:
     result = separator.separate_file(
         job.song,
         job.targets,
@@ -106,6 +114,7 @@ def _separate(separator: Separator, work: Work, job: Job, emit: Emit) -> Done:
         end_seconds=work.end_seconds,
         progress=_Throttled(str(job.song), emit),
         recipe=work.recipe,
+        watch=watch,
     )
     return Done(
         song=str(job.song),
@@ -115,6 +124,15 @@ def _separate(separator: Separator, work: Work, job: Job, emit: Emit) -> Done:
         notes=result.notes,
         song_sha256=result.song_sha256,
     )
+
+
+def _report(separator: Separator, job: Job, meter: DisagreementMeter, elapsed_seconds: float) -> Path:
+    """Make the report of a song whose stems are done; returns the page."""
+    from frametx.report import finding_of, write_report  # noqa: PLC0415  (matplotlib)
+
+    profile = meter.profile([model.name for model in separator.models], n_fft=separator.n_fft)
+    finding = finding_of(job.song, job.targets)
+    return write_report(finding, profile=profile, elapsed_seconds=elapsed_seconds or None).page
 
 
 def warn_of_long_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:

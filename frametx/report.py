@@ -19,6 +19,7 @@ from frametx.outputs import Stem
 from frametx.provenance import LEDGER_NAME, TAG
 from frametx.report_audio import audio_sources
 from frametx.report_figures import TRACKS, Figures, measure
+from frametx.report_files import ReportFiles, track_of
 from frametx.report_page import Page, render_page
 from frametx.report_pictures import write_sheet
 
@@ -49,15 +50,6 @@ class Finding:
     origin: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """The files of a report."""
-
-    page: Path
-    sheet: Path
-    figures: Path
-
-
 def find_results(result: Path, song: Path | None = None) -> list[Finding]:
     """What a person means by RESULT: a stem, an edit list, or a folder with stems.
 
@@ -80,10 +72,16 @@ def find_results(result: Path, song: Path | None = None) -> list[Finding]:
         return [_finding(track, result, song) for track in tracks]
     if not result.exists():
         raise AudioError(f"{result} does not exist", "name a stem, an edit list, or a folder with stems")
-    track = result.name.removesuffix(".frametx.toml") if result.suffix == ".toml" else result.stem
-    for stem in Stem:
-        track = track.removesuffix(f"_{stem.label}")
+    track = result.name.removesuffix(".frametx.toml") if result.suffix == ".toml" else track_of(result)
     return [_finding(track, result.parent, song)]
+
+
+def finding_of(song: Path, stems: Mapping[Stem, Path]) -> Finding:
+    """A result that was made just now, wherever it lies and whatever it is called."""
+    vocals = stems[Stem.VOCALS]
+    return Finding(
+        track=track_of(vocals), folder=vocals.parent, stems=stems, song=song, edits=None, origin=_origin(vocals)
+    )
 
 
 def write_report(
@@ -93,7 +91,7 @@ def write_report(
     profile: Profile | None = None,
     elapsed_seconds: float | None = None,
     audio: str = "auto",
-) -> Report:
+) -> ReportFiles:
     """Write `<track>.report.html`, `.png` and `.json`.
 
     Args:
@@ -112,11 +110,7 @@ def write_report(
     values = _values(finding, figures, profile, elapsed_seconds)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        report = Report(
-            page=folder / f"{finding.track}.report.html",
-            sheet=folder / f"{finding.track}.report.png",
-            figures=folder / f"{finding.track}.report.json",
-        )
+        report = ReportFiles.of_track(folder, finding.track)
         tracks = {"mix": finding.song, **{stem.value: path for stem, path in finding.stems.items()}}
         sources = audio_sources(
             {track: path for track in TRACKS if (path := tracks[track]) is not None},

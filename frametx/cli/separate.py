@@ -56,6 +56,7 @@ def separate(
     plain_title: options.PlainTitle = False,
     copy_images: options.CopyImages = False,
     video: options.Video = False,
+    report: options.Report = False,
     json: options.Json = False,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
@@ -71,6 +72,8 @@ def separate(
         raise UsageError("--json and -o - both want stdout", "leave out one of them")
     if video and (stems == "vocals" or start or end or output == PIPE):
         raise UsageError("--video is made of a whole instrumental", "leave out --stems, --start, --end and -o -")
+    if report and (stems != "both" or start or end or output == PIPE):
+        raise UsageError("--report shows both stems of a whole song", "leave out --stems, --start, --end and -o -")
     stems = "instrumental" if output == PIPE and stems == "both" else stems
     written = options.output_options(
         stems, format_, bit_depth, overwrite=overwrite, tags=not no_tags, title_suffix=not plain_title
@@ -108,6 +111,7 @@ def separate(
             start_seconds=begin,
             end_seconds=finish,
             video=video,
+            report=report,
         )
         naming = Naming(template=name, model="+".join(names))
         plan = plan_batch(listing, naming, folder, work, ledger=ledger, overwrite=overwrite)

@@ -30,6 +30,7 @@ CopyImages = Annotated[bool, typer.Option("--copy-images", help="Copy the pictur
 Video = Annotated[
     bool, typer.Option("--video", help="Make an MP4 of the instrumental: the song's own picture, else its cover.")
 ]
+Report = Annotated[bool, typer.Option("--report", help="Make a page to look at and listen to, beside the stems.")]
 Json = Annotated[bool, typer.Option("--json", help="Events as JSON on stdout, one a line.")]
 NoTags = Annotated[bool, typer.Option("--no-tags", help="Leave the song's tags and cover out of the stems.")]
 PlainTitle = Annotated[bool, typer.Option("--plain-title", help="Titles without ' (Instrumental)' or ' (Vocals)'.")]

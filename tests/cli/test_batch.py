@@ -248,3 +248,29 @@ def test_titles_say_which_stem_it_is(frametx, library, tiny_checkpoint, tmp_path
     assert read_tags(tmp_path / "plain" / "b_Vocals.flac").fields["title"] == ("Ö",)
     frametx("separate", song, "-m", tiny_checkpoint, "--no-tags", "-o", "none")
     assert set(read_tags(tmp_path / "none" / "b_Vocals.flac").fields) == {"frametx"}
+
+
+def test_a_report_comes_with_the_stems(frametx, song, tiny_checkpoint, tmp_path):
+    """--report makes the page of each song, with where several models disagree; alone if the stems are there already."""
+    other = shutil.copy(tiny_checkpoint, tmp_path / "other.pth")
+    command = ("separate", song, "-m", f"{tiny_checkpoint},{other}", "--name", "{stem} of {track}", "--report")
+    outcome = frametx(*command)
+    assert outcome.code == 0, outcome.err
+    [page] = (tmp_path / "separated").glob("*.report.html")
+    assert page.name in outcome.err
+    figures = json.loads(page.with_suffix(".json").read_text("utf-8"))
+    assert len(figures["disagreement"]["models"]) == 2
+    assert figures["residual"] == 0.0
+    assert figures["elapsed_seconds"] > 0
+    assert "1 skipped" in frametx(*command).err
+    page.unlink()
+    assert frametx(*command).code == 0
+    assert page.exists()
+
+
+@pytest.mark.parametrize("options", [["--stems", "vocals"], ["--start", "0:00.1"], ["-o", "-"]])
+def test_a_report_wants_both_stems_of_a_whole_song(frametx, song, tiny_checkpoint, options):
+    """What it could not show is refused before any work."""
+    outcome = frametx("separate", song, "-m", tiny_checkpoint, "--report", *options)
+    assert outcome.code == 2
+    assert "--report shows both stems of a whole song" in outcome.err
