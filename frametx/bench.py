@@ -7,6 +7,7 @@ suit it well.
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import sys
 import time
@@ -75,7 +76,7 @@ def bench(
     models: Sequence[str],
     precisions: Sequence[str],
     *,
-    frames: int = 2048,
+    frames: Sequence[int] = (2048,),
     device: str = "auto",
     on_result: Callable[[Measurement], None] | None = None,
 ) -> tuple[list[Peaks], list[Measurement]]:
@@ -84,24 +85,24 @@ def bench(
     Args:
         models: Architectures.
         precisions: `fp32`, `bf16`, `fp16`.
-        frames: Window; rounded up where an architecture wants it.
+        frames: Windows; rounded up where an architecture wants it.
         device: As for separation.
         on_result: Called after each.
 
     Raises:
         CheckpointError: There is no such architecture.
+        ModelLimitError: An architecture takes no window so wide.
         FrametxError: A measurement's process died.
     """
     for model in models:
         network_class(model)
     peaks = {precision: _alone(_peaks, precision, device) for precision in precisions}
     results = []
-    for model in models:
-        for precision in precisions:
-            result = _alone(_measure, model, precision, frames, device, peaks[precision])
-            results.append(result)
-            if on_result:
-                on_result(result)
+    for model, precision, width in itertools.product(models, precisions, frames):
+        result = _alone(_measure, model, precision, width, device, peaks[precision])
+        results.append(result)
+        if on_result:
+            on_result(result)
     return list(peaks.values()), results
 
 

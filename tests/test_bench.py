@@ -50,6 +50,14 @@ def test_an_unknown_precision_is_refused():
     assert "fp32, bf16, fp16" in result.exception.hint
 
 
+@pytest.mark.parametrize("crop", ["0", "1024,", "wide", "-5"])
+def test_a_window_must_have_frames(crop):
+    """What is no positive number is answered with an example."""
+    result = CliRunner().invoke(app, ["bench", "v9", "--crop", crop])
+    assert isinstance(result.exception, UsageError)
+    assert "--crop 1024,2048,4096" in result.exception.hint
+
+
 def test_all_released_architectures_are_measured_by_default():
     """Only the architecture without a checkpoint is left out."""
     assert set(NETWORKS) - set(RELEASED) <= {"libft2", "mini"}

@@ -21,7 +21,7 @@ GIB = 2**30
 def bench(
     models: Annotated[list[str] | None, typer.Argument(help="Architectures; all that were released if none.")] = None,
     precision: Annotated[str, typer.Option(help="Number formats, comma separated: fp32, bf16, fp16.")] = "fp32",
-    crop: Annotated[int, typer.Option(min=1, help="Frames of the window.")] = 2048,
+    crop: Annotated[str, typer.Option(help="Frames of the window, several comma separated.")] = "2048",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -31,18 +31,27 @@ def bench(
     if unknown:
         raise UsageError(f"'{unknown[0]}' is no precision", f"use {', '.join(PRECISIONS)}")
 
+    frames = [_frames(text) for text in crop.split(",")]
+
     from frametx.bench import RELEASED, as_dict  # noqa: PLC0415  (torch)
     from frametx.bench import bench as measure  # noqa: PLC0415
     from frametx.cli.console import console  # noqa: PLC0415
 
     def show(result: Measurement) -> None:
-        console.print(f"{result.model} {result.precision}: {result.seconds_per_audio_second:.2f} s per second of audio")
+        speed = f"{result.seconds_per_audio_second:.2f} s per second of audio"
+        console.print(f"{result.model} {result.precision} {result.frames} frames: {speed}")
 
-    peaks, results = measure(models or RELEASED, precisions, frames=crop, device=device, on_result=show)
+    peaks, results = measure(models or RELEASED, precisions, frames=frames, device=device, on_result=show)
     if as_json:
         typer.echo(json.dumps(as_dict(peaks, results), indent=2))
     else:
         _table(peaks, results)
+
+
+def _frames(text: str) -> int:
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise UsageError(f"--crop {text.strip()} is no number of frames", "for example --crop 1024,2048,4096")
+    return int(text)
 
 
 def _table(peaks: Sequence[Peaks], results: Sequence[Measurement]) -> None:
