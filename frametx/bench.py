@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from frametx.device import pick_device, pick_dtype
 from frametx.errors import FrametxError
+from frametx.models.convolutions import Conv, convolve_channels_last
 from frametx.models.detect import NETWORKS, network_class
-from frametx.models.layers import Conv, MultichannelLinear, RotaryEmbedding, convolve_channels_last
+from frametx.models.layers import MultichannelLinear, RotaryEmbedding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

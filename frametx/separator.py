@@ -13,23 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from frametx.audio.pcm import quantise
 from frametx.audio.reader import SongReader
 from frametx.audio.tags import Tags, read_tags
-from frametx.audio.writer import StemWriter, WrittenStem
+from frametx.audio.writer import WrittenStem
 from frametx.device import dtype_name, pick_device, pick_dtype
 from frametx.errors import AudioError, UsageError
 from frametx.journal import Journal
 from frametx.masker import Masker
-from frametx.naming import Naming, check_collisions
-from frametx.outputs import OutputOptions, Stem, bit_depth_for, refuse_own_song
+from frametx.outputs import OutputOptions, Stem
 from frametx.overlap import Background
 from frametx.provenance import TAG, Recipe, file_sha256, recipe_for
 from frametx.separate import Progress, Stems, Survey, separate_blocks, survey_song
 from frametx.setup import Setup, prepare
 from frametx.song_samples import ArraySong, RememberedSong, Samples, Song
-from frametx.songs import SongFile
 from frametx.spectrum import SAMPLE_RATE
+from frametx.stem_files import open_writers, stem_targets, write_stems, writing_notes
 from frametx.stream import Watch
 from frametx.windows import WindowOptions, plans
 
@@ -150,14 +148,14 @@ class Separator:
         recipe = recipe or self.recipe(options, start_seconds=start_seconds, end_seconds=end_seconds)
         with ExitStack() as stack:
             song = stack.enter_context(SongReader(path, start_seconds=start_seconds, end_seconds=end_seconds))
-            targets = _targets(path, output, options)
-            writers = _open_writers(stack, targets, song, options)
+            targets = stem_targets(path, output, options)
+            writers = open_writers(stack, targets, song, options)
             n_samples = 0
             with Background() as beside:
                 digest = beside.call(file_sha256, path)
                 journal = self._journal(targets, recipe, digest) if resumable else None
                 for stems in self._stems(RememberedSong(song), progress, song.n_samples, watch, journal):
-                    beside.call(_write, writers, stems)
+                    beside.call(write_stems, writers, stems)
                     n_samples += stems.mix.shape[1]
             sha256 = digest.result()
             tags = read_tags(path) if options.tags else Tags()
@@ -167,7 +165,7 @@ class Separator:
                 written[stem] = writer.finish(tags=tags.for_stem(title, {TAG: recipe.tag(sha256)}))
         if journal is not None:
             journal.remove()
-        notes = [*song.notes, *self.take_notes(), *_writing_notes(written, options)]
+        notes = [*song.notes, *self.take_notes(), *writing_notes(written, options)]
         return Result(
             source=path,
             stems=written,
@@ -293,63 +291,3 @@ def separate_song(
 ) -> Result:
     """Separate one song; loads the models for it alone. See `Separator` for the options, and to separate many."""
     return Separator(models, **options).separate_file(path, output)
-
-
-def _open_writers(
-    stack: ExitStack, targets: Mapping[Stem, Path], song: SongReader, options: OutputOptions
-) -> dict[Stem, StemWriter]:
-    return {
-        stem: stack.enter_context(
-            StemWriter(
-                target,
-                format=options.format,
-                sample_rate=song.sample_rate,
-                channels=song.channels,
-                bit_depth=bit_depth_for(options, song.info),
-                overwrite=options.overwrite,
-                n_samples=song.n_samples,
-            )
-        )
-        for stem, target in targets.items()
-    }
-
-
-def _write(writers: Mapping[Stem, StemWriter], stems: Stems) -> None:
-    """Write a stretch; as integers the stems sum to the song exactly, where nothing clips."""
-    bits = next(iter(writers.values())).bits
-    blocks: dict[Stem, np.ndarray[Any, Any]]
-    if bits is None:
-        blocks = {Stem.INSTRUMENTAL: stems.instrumental, Stem.VOCALS: stems.vocals}
-    else:
-        vocals = quantise(stems.vocals, bits)
-        blocks = {Stem.INSTRUMENTAL: quantise(stems.mix, bits) - vocals, Stem.VOCALS: vocals}
-    for stem, writer in writers.items():
-        writer.write(blocks[stem])
-
-
-def _targets(song: Path, output: str | Path | Mapping[Stem, Path], options: OutputOptions) -> Mapping[Stem, Path]:
-    """Where the stems go; their folders are made."""
-    if not isinstance(output, Mapping):
-        output = Naming().targets(SongFile(path=song), Path(output), options.stems, options.format)
-    check_collisions([(song, output)])
-    refuse_own_song(song, output.values())
-    for folder in {target.parent for target in output.values()}:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise AudioError(
-                f"the output folder {folder} cannot be made: {error.strerror}", "choose another with -o"
-            ) from error
-    return output
-
-
-def _writing_notes(written: Mapping[Stem, WrittenStem], options: OutputOptions) -> list[str]:
-    notes = []
-    for stem, done in written.items():
-        if done.n_clipped:
-            notes.append(
-                f"{stem.value}: {done.n_clipped} samples exceeded full scale (peak {done.peak:.3f}) and were clipped "
-                f"in {options.format}; --format wav --bit-depth float keeps them"
-            )
-        notes += [f"{stem.value}: {note}" for note in done.notes]
-    return notes

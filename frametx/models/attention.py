@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frametx.models.convolutions import Conv, convolve_together
 from frametx.models.held import Workspace, attend_blockwise, worthwhile
-from frametx.models.layers import Conv, RotaryEmbedding, convolve_together
+from frametx.models.layers import RotaryEmbedding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from frametx.models.attention import Factor, Scores, attend
-from frametx.models.layers import Conv, RotaryEmbedding
+from frametx.models.convolutions import Conv
+from frametx.models.layers import RotaryEmbedding
 
 
 class PlaneAttention(nn.Module):

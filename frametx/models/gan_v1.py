@@ -20,19 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frametx.models.attention import ResidualAttention, attend_to, products
+from frametx.models.blocks import FrameDecoder, FrameEncoder, ResBlock
 from frametx.models.bridge import PlaneAttention
-from frametx.models.layers import (
-    ChannelNorm,
-    Conv,
-    FrameDecoder,
-    FrameEncoder,
-    MultichannelLayerNorm,
-    MultichannelLinear,
-    ResBlock,
-    add,
-    squared_relu,
-)
+from frametx.models.convolutions import Conv
+from frametx.models.layers import MultichannelLinear, add, squared_relu
 from frametx.models.network import Network, Shapes
+from frametx.models.norms import ChannelNorm, MultichannelLayerNorm
 from frametx.models.positional import MAX_FRAMES, PositionalNetwork
 
 if TYPE_CHECKING:

@@ -28,8 +28,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frametx.models.attention import Factor, Scores, attend, split_heads
-from frametx.models.layers import Conv, MultichannelLayerNorm, MultichannelLinear, RotaryEmbedding, add, gelu
+from frametx.models.convolutions import Conv
+from frametx.models.layers import MultichannelLinear, RotaryEmbedding, add, gelu
 from frametx.models.network import Network, Shapes
+from frametx.models.norms import MultichannelLayerNorm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from frametx.errors import ModelLimitError
-from frametx.models.layers import Conv, MultichannelLinear
+from frametx.models.convolutions import Conv
+from frametx.models.layers import MultichannelLinear
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -15,7 +15,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from frametx.models.layers import Activation, MultichannelLayerNorm, ResBlock, upsample_to
+from frametx.models.blocks import ResBlock, upsample_to
+from frametx.models.layers import Activation
+from frametx.models.norms import MultichannelLayerNorm
 
 MAX_FRAMES = 4096
 CHANNEL_FACTORS = (2, 4, 6, 8, 10, 12, 14, 16)

@@ -19,19 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from frametx.models.attention import Factor, Scores, attend, split_heads
-from frametx.models.layers import (
-    Conv,
-    FrameDecoder,
-    FrameEncoder,
-    FrameNorm,
-    MultichannelLinear,
-    ResBlock,
-    RotaryEmbedding,
-    add,
-    mix_channels,
-    squared_relu,
-)
+from frametx.models.blocks import FrameDecoder, FrameEncoder, ResBlock
+from frametx.models.convolutions import Conv
+from frametx.models.layers import MultichannelLinear, RotaryEmbedding, add, mix_channels, squared_relu
 from frametx.models.network import Network
+from frametx.models.norms import FrameNorm
 
 if TYPE_CHECKING:
     from frametx.models.network import Shapes

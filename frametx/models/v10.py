@@ -19,16 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from frametx.models.attention import ResidualAttention, Scores
-from frametx.models.layers import (
-    Conv,
-    LeakyBlock,
-    MultichannelLayerNorm,
-    MultichannelLinear,
-    add,
-    leaky_relu,
-    upsample_to,
-)
+from frametx.models.blocks import LeakyBlock, upsample_to
+from frametx.models.convolutions import Conv
+from frametx.models.layers import MultichannelLinear, add, leaky_relu
 from frametx.models.network import Network, Shapes
+from frametx.models.norms import MultichannelLayerNorm
 from frametx.models.strips import in_strips
 
 CHANNEL_FACTORS = (1, 2, 4, 6, 8, 10)

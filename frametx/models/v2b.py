@@ -19,19 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from frametx.models.attention import ResidualAttention, Scores
+from frametx.models.blocks import FrameDecoder, FrameEncoder, ResBlock
+from frametx.models.convolutions import Conv
 from frametx.models.held import Workspace
-from frametx.models.layers import (
-    Conv,
-    FrameDecoder,
-    FrameEncoder,
-    MultichannelLayerNorm,
-    MultichannelLinear,
-    ResBlock,
-    add,
-    mix_channels,
-    squared_relu,
-)
+from frametx.models.layers import MultichannelLinear, add, mix_channels, squared_relu
 from frametx.models.network import Network, Shapes
+from frametx.models.norms import MultichannelLayerNorm
 from frametx.models.positional import MAX_FRAMES, PositionalNetwork
 from frametx.models.strips import in_strips
 

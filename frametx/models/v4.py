@@ -18,20 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from frametx.models.attention import Factor, ResidualAttention, Scores, attend
+from frametx.models.blocks import FrameDecoder, FrameEncoder, ResBlock
 from frametx.models.bridge import PlaneAttention
+from frametx.models.convolutions import Conv
 from frametx.models.held import Workspace
-from frametx.models.layers import (
-    ChannelNorm,
-    Conv,
-    FrameDecoder,
-    FrameEncoder,
-    MultichannelLayerNorm,
-    MultichannelLinear,
-    ResBlock,
-    add,
-    gelu,
-)
+from frametx.models.layers import MultichannelLinear, add, gelu
 from frametx.models.network import Feeding, Network, Shapes
+from frametx.models.norms import ChannelNorm, MultichannelLayerNorm
 from frametx.models.positional import MAX_FRAMES, PositionalNetwork
 from frametx.models.strips import in_strips
 

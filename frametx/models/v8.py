@@ -19,18 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from frametx.models.attention import ResidualAttention, Scores
+from frametx.models.blocks import FrameDecoder, FrameEncoder, ResBlock
+from frametx.models.convolutions import Conv
 from frametx.models.held import Workspace
-from frametx.models.layers import (
-    Conv,
-    FrameDecoder,
-    FrameEncoder,
-    MultichannelLayerNorm,
-    MultichannelLinear,
-    ResBlock,
-    add,
-    gelu,
-)
+from frametx.models.layers import MultichannelLinear, add, gelu
 from frametx.models.network import Network, Shapes
+from frametx.models.norms import MultichannelLayerNorm
 from frametx.models.strips import in_strips
 
 if TYPE_CHECKING:

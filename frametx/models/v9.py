@@ -21,17 +21,11 @@ from torch import Tensor, nn
 
 from frametx.errors import ModelLimitError
 from frametx.models.attention import attend_to, products
-from frametx.models.layers import (
-    Conv,
-    LeakyBlock,
-    MultichannelLinear,
-    PlaneNorm,
-    RotaryEmbedding,
-    add,
-    leaky_relu,
-    upsample_to,
-)
+from frametx.models.blocks import LeakyBlock, upsample_to
+from frametx.models.convolutions import Conv
+from frametx.models.layers import MultichannelLinear, RotaryEmbedding, add, leaky_relu
 from frametx.models.network import Feeding, Network, Shapes
+from frametx.models.norms import PlaneNorm
 
 DOWNSAMPLING = 8  # of bins and of frames, until the transformer
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frametx.models import held, strips
+from frametx.models.convolutions import Conv
 from frametx.models.detect import NETWORKS
-from frametx.models.layers import Conv
 from frametx.models.strips import in_strips
 
 

@@ -1,0 +1,124 @@
+"""The bodies of encoders and decoders: a norm and two convolutions beside a shortcut."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from frametx.models.convolutions import Conv
+from frametx.models.layers import Activation, add, joined, leaky_relu
+from frametx.models.norms import PlaneNorm
+from frametx.models.strips import in_strips
+
+
+class ResBlock(nn.Module):
+    """Norm, convolution, activation, convolution, beside a shortcut: the body of every encoder and decoder up to v8.
+
+    Args:
+        in_channels: Channels in.
+        out_channels: Channels out.
+        norm: The norm at the entrance.
+        activation: Between the convolutions.
+        kernel: Size of both kernels; odd.
+        stride: Steps of the second convolution and of the shortcut in `(bins, frames)`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        norm: nn.Module,
+        activation: Activation,
+        *,
+        kernel: int = 3,
+        stride: tuple[int, int] = (1, 1),
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.kernel = kernel
+        self.stride = stride[1]
+        self.norm = norm
+        self.conv1 = Conv(in_channels, out_channels, kernel)
+        self.conv2 = Conv(out_channels, out_channels, kernel, stride=stride)
+        self.identity: nn.Module = nn.Identity()
+        if in_channels != out_channels or stride != (1, 1):
+            self.identity = Conv(in_channels, out_channels, 1, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[b c t f]` to `[b out t' f']`."""
+        width = max(self.conv1.in_channels, self.conv1.out_channels) * x.shape[3]
+        return in_strips(self._strip, x, width=width, halo=2 * (self.kernel // 2), stride=self.stride)
+
+    def _strip(self, x: Tensor) -> Tensor:
+        h = self.conv2(self.activation(self.conv1(self.norm(x))))
+        return add(h, self.identity(x))
+
+
+class FrameEncoder(nn.Module):
+    """One level down, under the name the checkpoints give it."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `[b c t f]` to `[b out t f/2]` (or `[b out t f]` at the first level)."""
+        return self.body(x)  # type: ignore[no-any-return]
+
+
+class FrameDecoder(nn.Module):
+    """One level up: resize, join with the skip, and a block."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """Map `[b c t f/2]` and a skip `[b s t f]` to `[b out t f]`."""
+        return self.body(torch.cat((upsample_to(x, skip), skip), dim=1))  # type: ignore[no-any-return]
+
+
+class LeakyBlock(nn.Module):
+    """The body of the encoders and decoders of v9 and v10: as `ResBlock`, but it widens in the second convolution.
+
+    Args:
+        in_channels: Channels in.
+        out_channels: Channels out.
+        norm: The norm at the entrance.
+        stride: Steps of the second convolution and of the shortcut in `(bins, frames)`.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, norm: nn.Module, *, stride: tuple[int, int] = (1, 1)
+    ) -> None:
+        super().__init__()
+        self.stride = stride[1]
+        self.norm1 = norm
+        self.conv1 = Conv(in_channels, in_channels, 3)
+        self.conv2 = Conv(in_channels, out_channels, 3, stride=stride)
+        self.idt: nn.Module = nn.Identity()
+        if in_channels != out_channels or stride != (1, 1):
+            self.idt = Conv(in_channels, out_channels, 1, stride=stride)
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        """Map `[b c t f]`, given in any number of parts, to `[b out t' f']`."""
+        width = max(self.conv2.in_channels, self.conv2.out_channels) * parts[0].shape[3]
+        if isinstance(self.norm1, PlaneNorm):  # not local
+            x = joined(parts)
+            return in_strips(self._convolve, self.norm1(x), x, width=width, stride=self.stride)
+        return in_strips(self._strip, *parts, width=width, stride=self.stride)
+
+    def _strip(self, *parts: Tensor) -> Tensor:
+        x = joined(parts)
+        return self._convolve(self.norm1(x), x)
+
+    def _convolve(self, normal: Tensor, x: Tensor) -> Tensor:
+        return add(self.conv2(leaky_relu(self.conv1(normal))), self.idt(x))
+
+
+def upsample_to(x: Tensor, like: Tensor) -> Tensor:
+    """Resize `[b c t f]` bilinearly, corners aligned, to the frames and bins of `like`."""
+    if x.shape[-2:] == like.shape[-2:]:
+        return x
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)

@@ -1,0 +1,83 @@
+"""The files of a song's stems: where they go, how they are opened and written, and what there is to say about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frametx.audio.pcm import quantise
+from frametx.audio.writer import StemWriter, WrittenStem
+from frametx.errors import AudioError
+from frametx.naming import Naming, check_collisions
+from frametx.outputs import OutputOptions, Stem, bit_depth_for, refuse_own_song
+from frametx.songs import SongFile
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from frametx.audio.reader import SongReader
+    from frametx.separate import Stems
+
+
+def open_writers(
+    stack: ExitStack, targets: Mapping[Stem, Path], song: SongReader, options: OutputOptions
+) -> dict[Stem, StemWriter]:
+    """Open all stems; leaving `stack` removes those that are not finished."""
+    return {
+        stem: stack.enter_context(
+            StemWriter(
+                target,
+                format=options.format,
+                sample_rate=song.sample_rate,
+                channels=song.channels,
+                bit_depth=bit_depth_for(options, song.info),
+                overwrite=options.overwrite,
+                n_samples=song.n_samples,
+            )
+        )
+        for stem, target in targets.items()
+    }
+
+
+def write_stems(writers: Mapping[Stem, StemWriter], stems: Stems) -> None:
+    """Write a stretch; as integers the stems sum to the song exactly, where nothing clips."""
+    bits = next(iter(writers.values())).bits
+    blocks: dict[Stem, np.ndarray[Any, Any]]
+    if bits is None:
+        blocks = {Stem.INSTRUMENTAL: stems.instrumental, Stem.VOCALS: stems.vocals}
+    else:
+        vocals = quantise(stems.vocals, bits)
+        blocks = {Stem.INSTRUMENTAL: quantise(stems.mix, bits) - vocals, Stem.VOCALS: vocals}
+    for stem, writer in writers.items():
+        writer.write(blocks[stem])
+
+
+def stem_targets(song: Path, output: str | Path | Mapping[Stem, Path], options: OutputOptions) -> Mapping[Stem, Path]:
+    """Where the stems go; their folders are made."""
+    if not isinstance(output, Mapping):
+        output = Naming().targets(SongFile(path=song), Path(output), options.stems, options.format)
+    check_collisions([(song, output)])
+    refuse_own_song(song, output.values())
+    for folder in {target.parent for target in output.values()}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AudioError(
+                f"the output folder {folder} cannot be made: {error.strerror}", "choose another with -o"
+            ) from error
+    return output
+
+
+def writing_notes(written: Mapping[Stem, WrittenStem], options: OutputOptions) -> list[str]:
+    """What a person should know about finished stems."""
+    notes = []
+    for stem, done in written.items():
+        if done.n_clipped:
+            notes.append(
+                f"{stem.value}: {done.n_clipped} samples exceeded full scale (peak {done.peak:.3f}) and were clipped "
+                f"in {options.format}; --format wav --bit-depth float keeps them"
+            )
+        notes += [f"{stem.value}: {note}" for note in done.notes]
+    return notes
