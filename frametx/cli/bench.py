@@ -38,8 +38,8 @@ def bench(
     from frametx.cli.console import console  # noqa: PLC0415
 
     def show(result: Measurement) -> None:
-        speed = f"{result.seconds_per_audio_second:.2f} s per second of audio"
-        console.print(f"{result.model} {result.precision} {result.frames} frames: {speed}")
+        figures = f"{result.seconds_per_audio_second:.2f} s per second of audio, peak {_gib(result)} GiB"
+        console.print(f"{result.model} {result.precision} {result.frames} frames: {figures}")
 
     peaks, results = measure(models or RELEASED, precisions, frames=frames, device=device, on_result=show)
     if as_json:
@@ -52,6 +52,10 @@ def _frames(text: str) -> int:
     if not text.strip().isdecimal() or int(text) < 1:
         raise UsageError(f"--crop {text.strip()} is no number of frames", "for example --crop 1024,2048,4096")
     return int(text)
+
+
+def _gib(result: Measurement) -> str:
+    return "-" if result.peak_bytes is None else f"{result.peak_bytes / GIB:.1f}"
 
 
 def _table(peaks: Sequence[Peaks], results: Sequence[Measurement]) -> None:
@@ -71,7 +75,7 @@ def _table(peaks: Sequence[Peaks], results: Sequence[Measurement]) -> None:
             f"{result.gflops:.0f}",
             f"{result.percent_of_matrix_peak:.0f}",
             f"{result.percent_of_convolution_peak:.0f}",
-            "-" if result.peak_bytes is None else f"{result.peak_bytes / GIB:.1f}",
+            _gib(result),
             f"{minutes}:{seconds:02d}",
         )
     Console().print(table)
