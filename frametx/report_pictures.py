@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -76,8 +77,10 @@ def write_sheet(figures: Figures, title: str, target: Path, profile: Profile | N
         axes[-1, column].set_xlabel("time")
     for axis in axes.flat:
         axis.xaxis.set_major_formatter(lambda seconds, _position: clock_text(max(0.0, seconds), 0))
-    sheet.suptitle(title)
-    sheet.savefig(target, dpi=100, format="png")
+    sheet.suptitle(title, parse_math=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter that no font here has becomes a box; nobody can help that
+        sheet.savefig(target, dpi=100, format="png")
 
 
 def _show_spectrogram(axis: Any, values: NDArray[np.float64], figures: Figures, track: str, scale: str) -> None:

@@ -131,6 +131,15 @@ def test_the_sheet_is_a_picture(reported):
         assert image.width >= 1000
 
 
+def test_a_title_may_hold_any_letters(tmp_path):
+    """Dollars are no formula, and letters that no font has are no warning."""
+    folder = write_result(tmp_path)
+    for path in (folder / "stems").iterdir():
+        path.rename(path.with_name(path.name.replace("a <song>", "Ca$h_{ $ong \\frac 🎵 歌")))
+    (finding,) = find_results(folder / "stems", folder / "a <song>.flac")
+    assert write_report(finding, audio="link").sheet.read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_long_song_is_linked(reported, tmp_path):
     """Where sound would make the page too large, it plays the files beside it."""
     folder = write_result(tmp_path)
