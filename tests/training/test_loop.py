@@ -75,24 +75,65 @@ def test_accumulated_batches_are_one_large_batch(write_config):
     assert_same(weights(small), weights(large), atol=2e-4)
 
 
-def test_two_processes_do_what_one_does(write_config):
-    """Two gloo processes under torchrun end with the weights of one process with the whole batch."""
-    alone = trained(write_config("alone", steps=2, batch=4))
-    shared = write_config("shared", steps=2, batch=4)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "frametx"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*torchrun, "train", str(shared), "--device", "cpu"],
-        env=environment,
+def in_two_processes(config: Path, *program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Train under torchrun, the program being `-m frametx` or a file."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return subprocess.run(
+        [*torchrun, *program, "train", str(config), "--device", "cpu"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""} | environment,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+def test_two_processes_do_what_one_does(write_config):
+    """Two gloo processes under torchrun end with the weights of one process with the whole batch."""
+    alone = trained(write_config("alone", steps=2, batch=4))
+    shared = write_config("shared", steps=2, batch=4)
+    done = in_two_processes(shared, "-m", "frametx")
     assert done.returncode == 0, done.stderr[-2000:]
     state = load_state(shared.parent / "run")
     assert state is not None
     assert_same(state["network"], weights(alone), atol=2e-4)
+
+
+DYING = """
+import os, signal, torch
+from frametx.cli import main
+
+step, n_steps = torch.optim.AdamW.step, 0
+
+def dying(*arguments, **options):
+    global n_steps
+    n_steps += 1
+    if n_steps == 3 and os.environ["RANK"] == os.environ.get("DIES"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(*arguments, **options)
+
+torch.optim.AdamW.step = dying
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_killed_process_costs_the_steps_since_the_checkpoint(write_config, tmp_path, rank):
+    """With either rank killed -9 in its third step torchrun gives up; run again, it goes on from the last checkpoint."""
+    alone = trained(write_config("alone", steps=4, batch=4))
+    shared = write_config("shared", steps=4, batch=4, checkpoint_steps=1)
+    (tmp_path / "dying.py").write_text(DYING, "utf-8")
+    assert in_two_processes(shared, str(tmp_path / "dying.py"), DIES=rank).returncode != 0
+    state = load_state(shared.parent / "run")
+    assert state is not None
+    assert state["step"] in (2, 3)  # the leading process may end its own step before torchrun stops it
+    done = in_two_processes(shared, str(tmp_path / "dying.py"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    state = load_state(shared.parent / "run")
+    assert state is not None
+    assert_same(state["network"], weights(alone), atol=5e-4)
 
 
 def test_stages_change_the_crops(write_config):
