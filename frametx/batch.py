@@ -15,18 +15,16 @@ from frametx.diskspace import RESERVE_BYTES, free_bytes, guess_seconds, stems_by
 from frametx.errors import FrametxError
 from frametx.events import Done, Event, Failed, Note, Skipped, Summary
 from frametx.images import copy_images
-from frametx.job import Emit, Job, Work, run_job, warn_of_long_job
+from frametx.job import Emit, Job, Work, lacks_report, lacks_video, run_job, warn_of_long_job
 from frametx.naming import Naming, check_collisions
 from frametx.outputs import Stem
-from frametx.report_files import ReportFiles
 from frametx.separator import Separator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from frametx.provenance import Ledger
     from frametx.songs import Listing
-from frametx.video import video_target
 
 
 class Runner(Protocol):
@@ -96,7 +94,7 @@ def plan_batch(
         except FrametxError as error:
             settled.append(Failed(song=str(path), message=error.message, hint=error.hint))
             continue
-        if standing == "done" and not _lacks_video(work, path, files) and not _lacks_report(work, files):
+        if standing == "done" and not lacks_video(work, path, files) and not lacks_report(work, files):
             settled.append(Skipped(song=str(path), reason="done already with these parameters"))
             continue
         jobs.append(
@@ -228,21 +226,6 @@ def _room_warning(jobs: Sequence[Job], work: Work) -> str | None:
         f"the stems of all {len(jobs)} songs need about {needed / 2**30:.1f} GiB, "
         f"and the disk of {folder} has {free / 2**30:.1f} GiB left"
     )
-
-
-def _lacks_video(work: Work, song: Path, targets: Mapping[Stem, Path]) -> bool:
-    """Whether a video is wanted and not there; what is wrong with the song is said when it is made."""
-    if not work.video:
-        return False
-    try:
-        return not video_target(song, targets[Stem.INSTRUMENTAL]).exists()
-    except FrametxError:
-        return True
-
-
-def _lacks_report(work: Work, targets: Mapping[Stem, Path]) -> bool:
-    """Whether a report is wanted and not there."""
-    return work.report and not ReportFiles.beside(targets).page.exists()
 
 
 def _size_of(path: Path) -> int:

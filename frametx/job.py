@@ -16,6 +16,7 @@ from frametx.errors import FrametxError
 from frametx.estimate import LONG_SECONDS, MOST_SPEED, network_seconds
 from frametx.events import Done, Event, Failed, Note, Progress, Start
 from frametx.outputs import OutputOptions, Stem, bit_depth_for
+from frametx.report_files import ReportFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from frametx.separator import Separator
     from frametx.setup import Setup
     from frametx.stream import Watch
-from frametx.video import make_video
+from frametx.video import make_video, video_target
 
 Emit = Callable[[Event], None]
 
@@ -92,9 +93,10 @@ def run_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
         if not job.has_stems:
             done = _separate(separator, work, job, emit, meter if work.report else None)
         others = []
-        if work.video:
+        # beside stems that were done before only what is not there is made
+        if work.video and (not job.has_stems or lacks_video(work, job.song, job.targets)):
             others.append(make_video(job.song, job.targets[Stem.INSTRUMENTAL], overwrite=job.overwrite))
-        if work.report:
+        if work.report and (not job.has_stems or lacks_report(work, job.targets)):
             others.append(_report(separator, job, meter, done.elapsed_seconds))
         done = replace(done, others=tuple(map(str, others)))
     except FrametxError as error:
@@ -103,6 +105,21 @@ def run_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
         emit(Failed(song=song, message=f"{job.song}: {error!r}", traceback=traceback.format_exc()))
     else:
         emit(done)
+
+
+def lacks_video(work: Work, song: Path, targets: Mapping[Stem, Path]) -> bool:
+    """Whether a video is wanted and not there; what is wrong with the song is said when it is made."""
+    if not work.video:
+        return False
+    try:
+        return not video_target(song, targets[Stem.INSTRUMENTAL]).exists()
+    except FrametxError:
+        return True
+
+
+def lacks_report(work: Work, targets: Mapping[Stem, Path]) -> bool:
+    """Whether a report is wanted and not there."""
+    return work.report and not ReportFiles.beside(targets).page.exists()
 
 
 def _separate(separator: Separator, work: Work, job: Job, emit: Emit, watch: Watch | None) -> Done:

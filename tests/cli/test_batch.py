@@ -268,6 +268,21 @@ def test_a_report_comes_with_the_stems(frametx, song, tiny_checkpoint, tmp_path)
     assert page.exists()
 
 
+def test_only_what_is_missing_is_made_beside_finished_stems(frametx, song, tiny_checkpoint, tmp_path):
+    """With the report there and the video gone, the video alone is made, and the other way round."""
+    command = ("separate", song, "-m", tiny_checkpoint, "--report", "--video")
+    assert frametx(*command).code == 0
+    [page] = (tmp_path / "separated").glob("*.report.html")
+    [video] = (tmp_path / "separated").glob("*.mp4")
+    for gone, kept in ((page, video), (video, page)):
+        gone.unlink()
+        before = kept.stat().st_mtime_ns
+        outcome = frametx(*command)
+        assert outcome.code == 0, outcome.err
+        assert gone.exists()
+        assert kept.stat().st_mtime_ns == before
+
+
 @pytest.mark.parametrize("options", [["--stems", "vocals"], ["--start", "0:00.1"], ["-o", "-"]])
 def test_a_report_wants_both_stems_of_a_whole_song(frametx, song, tiny_checkpoint, options):
     """What it could not show is refused before any work."""
