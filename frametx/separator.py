@@ -27,7 +27,7 @@ from frametx.separate import Progress, Stems, Survey, separate_blocks, survey_so
 from frametx.setup import Setup, prepare
 from frametx.song_samples import ArraySong, RememberedSong, Samples, Song
 from frametx.spectrum import SAMPLE_RATE
-from frametx.stem_files import open_writers, stem_targets, write_stems, writing_notes
+from frametx.stem_files import open_writers, stem_blocks, stem_targets, writing_notes
 from frametx.stream import Watch
 from frametx.windows import WindowOptions, plans
 
@@ -150,12 +150,17 @@ class Separator:
             song = stack.enter_context(SongReader(path, start_seconds=start_seconds, end_seconds=end_seconds))
             targets = stem_targets(path, output, options)
             writers = open_writers(stack, targets, song, options)
+            bits = next(iter(writers.values())).bits
             n_samples = 0
-            with Background() as beside:
-                digest = beside.call(file_sha256, path)
+            with ExitStack() as threads:
+                # a thread an encoder: what a short song costs beside its network is mostly encoding
+                encoders = {stem: threads.enter_context(Background()) for stem in writers}
+                digest = next(iter(encoders.values())).call(file_sha256, path)
                 journal = self._journal(targets, recipe, digest) if resumable else None
                 for stems in self._stems(RememberedSong(song), progress, song.n_samples, watch, journal):
-                    beside.call(write_stems, writers, stems)
+                    blocks = stem_blocks(stems, bits)
+                    for stem, encoder in encoders.items():
+                        encoder.call(writers[stem].write, blocks[stem])
                     n_samples += stems.mix.shape[1]
             sha256 = digest.result()
             tags = read_tags(path) if options.tags else Tags()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,9 @@ from frametx.overlap import prefetch
 
 Samples = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 """Float32 samples `[c n]`."""
+
+
+_FIRST_BLOCKS = 4
 
 
 class Song(Protocol):
@@ -67,7 +71,7 @@ class RememberedSong:
             yield from self._kept
             return
         kept, n_bytes = [], 0
-        for block in prefetch(self._song.blocks()):
+        for block in _ahead(self._song.blocks()):
             n_bytes += block.nbytes
             if n_bytes <= self._limit_bytes:
                 kept.append(block)
@@ -76,3 +80,11 @@ class RememberedSong:
             yield block
         if n_bytes <= self._limit_bytes:
             self._kept = kept
+
+
+def _ahead(blocks: Iterator[Samples]) -> Iterator[Samples]:
+    """The same blocks, those after the first seconds from a thread: a short song is decoded before one has started."""
+    first = list(islice(blocks, _FIRST_BLOCKS))
+    yield from first
+    if len(first) == _FIRST_BLOCKS:
+        yield from prefetch(blocks)

@@ -41,17 +41,12 @@ def open_writers(
     }
 
 
-def write_stems(writers: Mapping[Stem, StemWriter], stems: Stems) -> None:
-    """Write a stretch; as integers the stems sum to the song exactly, where nothing clips."""
-    bits = next(iter(writers.values())).bits
-    blocks: dict[Stem, np.ndarray[Any, Any]]
+def stem_blocks(stems: Stems, bits: int | None) -> dict[Stem, np.ndarray[Any, Any]]:
+    """A stretch as files hold it; as integers of `bits` bits the stems sum to the song exactly, where nothing clips."""
     if bits is None:
-        blocks = {Stem.INSTRUMENTAL: stems.instrumental, Stem.VOCALS: stems.vocals}
-    else:
-        vocals = quantise(stems.vocals, bits)
-        blocks = {Stem.INSTRUMENTAL: quantise(stems.mix, bits) - vocals, Stem.VOCALS: vocals}
-    for stem, writer in writers.items():
-        writer.write(blocks[stem])
+        return {Stem.INSTRUMENTAL: stems.instrumental, Stem.VOCALS: stems.vocals}
+    vocals = quantise(stems.vocals, bits)
+    return {Stem.INSTRUMENTAL: quantise(stems.mix, bits) - vocals, Stem.VOCALS: vocals}
 
 
 def stem_targets(song: Path, output: str | Path | Mapping[Stem, Path], options: OutputOptions) -> Mapping[Stem, Path]:
