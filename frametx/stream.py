@@ -57,10 +57,9 @@ class FrameBuffer:
 
     def take(self, start: int, stop: int) -> Tensor:
         """Frames `start` to `stop` as they arrived, whatever sources may see, complex `[c f t]`; not to be changed."""
-        pieces = list(self.pieces(start, stop))
-        return (
-            pieces[0] if len(pieces) == 1 else torch.cat([piece.transpose(1, 2) for piece in pieces], 1).transpose(1, 2)
-        )
+        pieces = [piece.transpose(1, 2) for piece in self.pieces(start, stop)]
+        joined = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+        return joined.transpose(1, 2)
 
     def pieces(self, start: int, stop: int) -> Iterator[Tensor]:
         """The same piece by piece, without a copy."""

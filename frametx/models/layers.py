@@ -1,4 +1,4 @@
-"""The layers all architectures share.
+"""The layers all architectures share; `convolutions`, `norms` and `blocks` beside this file hold the others of their kind.
 
 Inside the networks a tensor is `b c t f`: frequency bins lie side by side in memory, because norms, per-channel
 matrices and attention all work on whole frames. Checkpoints were trained on `b c f t`, so convolution kernels are
