@@ -164,7 +164,7 @@ class ResidualAttention(nn.Module):
         if x is memory:
             q, k, v = _apply(projections, x)
         else:
-            q, (k, v) = self.q_proj(x), _apply(projections[1:], memory)
+            (q,), (k, v) = _apply(projections[:1], x), _apply(projections[1:], memory)
         query = self.embedding(split_heads(q, self.heads), scale=self.scale)
         key = self.embedding(split_heads(k, self.heads))
         return query, key, split_heads(v, self.heads)

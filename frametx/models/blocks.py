@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -45,14 +44,15 @@ class ResBlock(nn.Module):
         if in_channels != out_channels or stride != (1, 1):
             self.identity = Conv(in_channels, out_channels, 1, stride=stride)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `[b c t f]` to `[b out t' f']`."""
-        width = max(self.conv1.in_channels, self.conv1.out_channels) * x.shape[3]
-        return in_strips(self._strip, x, width=width, halo=2 * (self.kernel // 2), stride=self.stride)
+    def forward(self, *parts: Tensor) -> Tensor:
+        """Map `[b c t f]`, given in any number of parts, to `[b out t' f']`."""
+        width = max(self.conv1.in_channels, self.conv1.out_channels) * parts[0].shape[3]
+        return in_strips(self._strip, *parts, width=width, halo=2 * (self.kernel // 2), stride=self.stride)
 
-    def _strip(self, x: Tensor) -> Tensor:
+    def _strip(self, *parts: Tensor) -> Tensor:
+        x = joined(parts).contiguous()  # norm and shortcut would each copy a strip that is not
         h = self.conv2(self.activation(self.conv1(self.norm(x))))
-        return add(h, self.identity(x))
+        return add(h, shortcut(self.identity, x))
 
 
 class FrameEncoder(nn.Module):
@@ -76,7 +76,7 @@ class FrameDecoder(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Map `[b c t f/2]` and a skip `[b s t f]` to `[b out t f]`."""
-        return self.body(torch.cat((upsample_to(x, skip), skip), dim=1))  # type: ignore[no-any-return]
+        return self.body(upsample_to(x, skip), skip)  # type: ignore[no-any-return]
 
 
 class LeakyBlock(nn.Module):
@@ -110,11 +110,16 @@ class LeakyBlock(nn.Module):
         return in_strips(self._strip, *parts, width=width, stride=self.stride)
 
     def _strip(self, *parts: Tensor) -> Tensor:
-        x = joined(parts)
+        x = joined(parts).contiguous()
         return self._convolve(self.norm1(x), x)
 
     def _convolve(self, normal: Tensor, x: Tensor) -> Tensor:
-        return add(self.conv2(leaky_relu(self.conv1(normal))), self.idt(x))
+        return add(self.conv2(leaky_relu(self.conv1(normal))), shortcut(self.idt, x))
+
+
+def shortcut(module: nn.Module, x: Tensor) -> Tensor:
+    """Apply the convolution beside a block's others, if there is one."""
+    return module.beside(x) if isinstance(module, Conv) else x
 
 
 def upsample_to(x: Tensor, like: Tensor) -> Tensor:

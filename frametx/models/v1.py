@@ -117,6 +117,14 @@ class DecoderTransformer(nn.Module):
         return torch.cat((x, h), dim=1)
 
 
+class Nested(nn.Sequential):
+    """A block one name deeper, as the checkpoints have it."""
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        """Pass all parts to the block."""
+        return self[0](*parts)  # type: ignore[no-any-return]
+
+
 class V1(Network):
     """The network.
 
@@ -149,11 +157,11 @@ class V1(Network):
         self.enc0_transformer = EncoderTransformer(c[0], f[0], num_heads, expansion)
         for k in range(1, N_LEVELS + 1):
             body = ResBlock(c[k - 1] + 1, c[k], FrameNorm(f[k - 1]), squared_relu, stride=(1 if k == 1 else 2, 1))
-            self.add_module(f"enc{k}", FrameEncoder(nn.Sequential(body)))
+            self.add_module(f"enc{k}", FrameEncoder(Nested(body)))
             self.add_module(f"enc{k}_transformer", EncoderTransformer(c[k], f[k], num_heads, expansion))
         for k in range(N_LEVELS - 1, 0, -1):
             body = ResBlock(c[k + 1] + 1 + c[k] + 1, c[k], FrameNorm(f[k]), squared_relu)
-            self.add_module(f"dec{k}", FrameDecoder(nn.Sequential(body)))
+            self.add_module(f"dec{k}", FrameDecoder(Nested(body)))
             self.add_module(f"dec{k}_transformer", DecoderTransformer(c[k], f[k], num_heads, expansion))
 
     def logits(self, x: Tensor) -> Tensor:

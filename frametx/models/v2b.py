@@ -22,7 +22,7 @@ from frametx.models.attention import ResidualAttention, Scores
 from frametx.models.blocks import FrameDecoder, FrameEncoder, ResBlock
 from frametx.models.convolutions import Conv
 from frametx.models.held import Workspace
-from frametx.models.layers import MultichannelLinear, add, mix_channels, squared_relu
+from frametx.models.layers import MultichannelLinear, add, joined, mix_channels, squared_relu
 from frametx.models.network import Network, Shapes
 from frametx.models.norms import MultichannelLayerNorm
 from frametx.models.positional import MAX_FRAMES, PositionalNetwork
@@ -65,8 +65,9 @@ class LinearResBlock(nn.Module):
         if in_channels != out_channels or halve:
             self.identity = Conv(in_channels, out_channels, 1, stride=(2 if halve else 1, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `[b c t f]` to `[b out t f']`."""
+    def forward(self, *parts: Tensor) -> Tensor:
+        """Map `[b c t f]`, given in any number of parts, to `[b out t f']`."""
+        x = joined(parts)
         h = self.conv2(squared_relu(self.conv1(self.norm(x))))
         return add(h, self.identity(x))
 

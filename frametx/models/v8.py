@@ -185,7 +185,7 @@ class V8(Network):
 
     def logits(self, x: Tensor) -> Tensor:
         """Map `[b c t f]` to `[b out t f]`; level k sees f / 2^(k-1) bins."""
-        source = x
+        source = x.contiguous(memory_format=torch.channels_last)  # all convolutions of it want it so
         skips: list[tuple[Tensor, Scores]] = []
         workspace = Workspace()
         own, heard = Scores(workspace=workspace), Scores(workspace=workspace)
