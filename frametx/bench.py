@@ -2,13 +2,13 @@
 
 Every network is built at its released sizes with random weights and runs in a process of its own, one at a time, so that
 its peak memory is its own. The machine's peaks are measured in the same run: a matrix product and a convolution that
-suit it well.
+suit it well. Another implementation can be measured beside each network, with the same weights and window.
 """
 
 from __future__ import annotations
 
+import importlib
 import itertools
-import multiprocessing
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from frametx.device import pick_device, pick_dtype
-from frametx.errors import FrametxError
+from frametx.errors import UsageError
+from frametx.fresh_process import in_fresh_process
 from frametx.models.convolutions import Conv, convolve_channels_last
 from frametx.models.detect import NETWORKS, network_class
 from frametx.models.layers import MultichannelLinear, RotaryEmbedding
@@ -45,6 +46,23 @@ class Peaks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Other:
+    """Another implementation of the same network, in float32.
+
+    Attributes:
+        seconds: Time of the same window.
+        peak_bytes: As `Measurement.peak_bytes`.
+        largest_difference: Between its masks and the network's, 0..1.
+        mean_difference: The same on average.
+    """
+
+    seconds: float
+    peak_bytes: int | None
+    largest_difference: float
+    mean_difference: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """One network in one precision.
 
@@ -59,6 +77,7 @@ class Measurement:
         percent_of_convolution_peak: The same beside the machine's convolution.
         peak_bytes: Most memory the process or the GPU held; None where that cannot be asked.
         song_seconds: Time for a song of four minutes.
+        other: Another implementation, where one was named.
     """
 
     model: str
@@ -71,6 +90,16 @@ class Measurement:
     percent_of_convolution_peak: float
     peak_bytes: int | None
     song_seconds: float
+    other: Other | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One window: its time in seconds, the process's or GPU's peak, masks `[1 2 f t]` in float32 on the CPU."""
+
+    seconds: float
+    peak_bytes: int | None
+    masks: Any
 
 
 def bench(
@@ -79,6 +108,7 @@ def bench(
     *,
     frames: Sequence[int] = (2048,),
     device: str = "auto",
+    against: str | None = None,
     on_result: Callable[[Measurement], None] | None = None,
 ) -> tuple[list[Peaks], list[Measurement]]:
     """Measure networks one after another, each in a process of its own.
@@ -88,19 +118,24 @@ def bench(
         precisions: `fp32`, `bf16`, `fp16`.
         frames: Windows; rounded up where an architecture wants it.
         device: As for separation.
+        against: Another implementation, `module:function`, that maps an architecture's name, its tensors and a magnitude
+            `[1 c f t]` to logits `[1 2 f t]`.
         on_result: Called after each.
 
     Raises:
         CheckpointError: There is no such architecture.
         ModelLimitError: An architecture takes no window so wide.
+        UsageError: There is no such implementation.
         FrametxError: A measurement's process died.
     """
     for model in models:
         network_class(model)
-    peaks = {precision: _alone(_peaks, precision, device) for precision in precisions}
+    if against is not None:
+        implementation(against)
+    peaks = {precision: in_fresh_process(_peaks, precision, device) for precision in precisions}
     results = []
     for model, precision, width in itertools.product(models, precisions, frames):
-        result = _alone(_measure, model, precision, width, device, peaks[precision])
+        result = _measure(model, precision, width, device, peaks[precision], against)
         results.append(result)
         if on_result:
             on_result(result)
@@ -138,34 +173,80 @@ def operations(network: Network, frames: int) -> int:
     return total
 
 
-def _measure(model: str, precision: str, frames: int, device_name: str, peaks: Peaks) -> Measurement:
-    device = pick_device(device_name)
-    cls = network_class(model)
+def implementation(name: str) -> Callable[[str, dict[str, Tensor], Tensor], Tensor]:
+    """Find another implementation, given as `module:function`; modules in the working directory count.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    module, _, function = name.partition(":")
+    sys.path.insert(0, "")
+    try:
+        found: Callable[[str, dict[str, Tensor], Tensor], Tensor] = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"there is no {name}: {error}", "name a module and a function in it: module:function"
+        ) from error
+    finally:
+        sys.path.remove("")
+    return found
+
+
+def _measure(model: str, precision: str, frames: int, device: str, peaks: Peaks, against: str | None) -> Measurement:
     with torch.device("meta"):
-        blank: Network = cls()  # type: ignore[call-arg]
+        blank: Network = network_class(model)()  # type: ignore[call-arg]
     width = blank.fitting_width(frames)
     flop = operations(blank, width)
-    torch.manual_seed(0)
-    network: Network = cls()  # type: ignore[call-arg]
-    network = network.eval().requires_grad_(requires_grad=False).cast(pick_dtype(precision, device)).to(device)
-    magnitude = torch.rand(1, network.in_channels, network.n_bins, width, device=device) ** 2
-    with torch.inference_mode():
-        network(magnitude[..., : network.fitting_width(1) if model == "v9" else 64])  # kernels are chosen on first use
-        seconds = _timed(lambda: network(magnitude), device)
+    run = in_fresh_process(_run, model, precision, width, device)
     audio = width * HOP / SAMPLE_RATE
-    gflops = flop / seconds / 1e9
+    gflops = flop / run.seconds / 1e9
     return Measurement(
         model=model,
         precision=precision,
         frames=width,
-        seconds=seconds,
-        seconds_per_audio_second=seconds / audio,
+        seconds=run.seconds,
+        seconds_per_audio_second=run.seconds / audio,
         gflops=gflops,
         percent_of_matrix_peak=100 * gflops / peaks.matrix,
         percent_of_convolution_peak=100 * gflops / peaks.convolution,
-        peak_bytes=_peak_bytes(device),
-        song_seconds=SONG_SECONDS * seconds / audio,
+        peak_bytes=run.peak_bytes,
+        song_seconds=SONG_SECONDS * run.seconds / audio,
+        other=None if against is None else _compare(run, in_fresh_process(_run, model, "fp32", width, device, against)),
     )
+
+
+def _compare(run: Run, other: Run) -> Other:
+    difference = abs(run.masks - other.masks)
+    return Other(
+        seconds=other.seconds,
+        peak_bytes=other.peak_bytes,
+        largest_difference=float(difference.max()),
+        mean_difference=float(difference.mean()),
+    )
+
+
+def _run(model: str, precision: str, width: int, device_name: str, against: str | None = None) -> Run:
+    device = pick_device(device_name)
+    torch.manual_seed(0)
+    network: Network = network_class(model)()  # type: ignore[call-arg]
+    network = network.eval().requires_grad_(requires_grad=False).cast(pick_dtype(precision, device)).to(device)
+    magnitude = torch.rand(1, network.in_channels, network.n_bins, width, device=device) ** 2
+    forward: Callable[[Tensor], Tensor] = network
+    if against is not None:
+        function, tensors = implementation(against), network.state_dict()
+
+        def forward(x: Tensor) -> Tensor:
+            return function(model, tensors, x)
+
+    with torch.inference_mode():
+        forward(magnitude[..., : network.fitting_width(1) if model == "v9" else 64])  # kernels are chosen on first use
+        _wait(device)
+        start = time.perf_counter()
+        logits = forward(magnitude)
+        _wait(device)
+        seconds = time.perf_counter() - start
+        peak = _peak_bytes(device)
+        return Run(seconds, peak, logits.sigmoid().float().cpu().numpy())
 
 
 def _peaks(precision: str, device_name: str) -> Peaks:
@@ -214,35 +295,6 @@ def _peak_bytes(device: torch.device) -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def _alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function in a fresh process and hand back what it returns or raises."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(there, function, arguments))
-    process.start()
-    there.close()
-    try:
-        kind, value = here.recv()
-    except EOFError:
-        process.join()
-        what = " ".join(str(argument) for argument in arguments[:2])
-        raise FrametxError(
-            f"measuring {what} ended with exit code {process.exitcode}",
-            "the machine probably ran out of memory: measure a smaller crop",
-        ) from None
-    process.join()
-    if kind == "error":
-        raise value
-    return value
-
-
-def _answer(connection: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    try:
-        connection.send(("value", function(*arguments)))
-    except FrametxError as error:
-        connection.send(("error", error))
 
 
 def as_dict(peaks: Sequence[Peaks], results: Sequence[Measurement]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
@@ -35,6 +36,24 @@ def test_json_holds_peaks_and_results():
     assert figures["percent_of_matrix_peak"] == pytest.approx(100 * figures["gflops"] / peaks["matrix"])
     assert figures["peak_bytes"] > 160_000_000 * 4
     assert figures["song_seconds"] == pytest.approx(240 * figures["seconds_per_audio_second"])
+
+
+@pytest.mark.slow
+def test_another_implementation_is_measured_beside(tmp_path, monkeypatch):
+    """One that always answers with logits of zero differs from a mask by its distance from a half."""
+    (tmp_path / "mine.py").write_text("def always(name, tensors, x): return 0 * x[:, :2]", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["bench", "v9", "--crop", "10", "--device", "cpu", "--against", "mine:always"])
+    assert result.exit_code == 0, result.output
+    assert re.search(r"ratio \d+\.\d\d; masks differ by [1-9]\.\de-0[1-9] at most", result.stderr.replace("\n", " "))
+
+
+@pytest.mark.parametrize("name", ["no_such_module:forward", "json:forward", "json", ""])
+def test_another_implementation_must_be_there(name):
+    """What names no function is answered with the form it should have, before anything runs."""
+    with pytest.raises(UsageError, match="there is no") as caught:
+        bench(["v9"], ["fp32"], against=name)
+    assert "module:function" in caught.value.hint
 
 
 def test_an_unknown_model_is_refused_before_anything_runs():

@@ -12,7 +12,7 @@ from frametx.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from frametx.bench import Measurement, Peaks
+    from frametx.bench import Measurement, Other, Peaks
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 GIB = 2**30
@@ -23,6 +23,12 @@ def bench(
     precision: Annotated[str, typer.Option(help="Number formats, comma separated: fp32, bf16, fp16.")] = "fp32",
     crop: Annotated[str, typer.Option(help="Frames of the window, several comma separated.")] = "2048",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FUNCTION", help="Another implementation, measured beside each with the same weights."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure how fast the networks run here, with random weights, beside what this machine can do."""
@@ -39,9 +45,11 @@ def bench(
 
     def show(result: Measurement) -> None:
         figures = f"{result.seconds_per_audio_second:.2f} s per second of audio, peak {_gib(result)} GiB"
-        console.print(f"{result.model} {result.precision} {result.frames} frames: {figures}")
+        console.print(f"{result.model} {result.precision} {result.frames} frames: {figures}{_beside(result)}")
 
-    peaks, results = measure(models or RELEASED, precisions, frames=frames, device=device, on_result=show)
+    peaks, results = measure(
+        models or RELEASED, precisions, frames=frames, device=device, against=against, on_result=show
+    )
     if as_json:
         typer.echo(json.dumps(as_dict(peaks, results), indent=2))
     else:
@@ -54,7 +62,18 @@ def _frames(text: str) -> int:
     return int(text)
 
 
-def _gib(result: Measurement) -> str:
+def _beside(result: Measurement) -> str:
+    other = result.other
+    if other is None:
+        return ""
+    return (
+        f"; the other {other.seconds / result.seconds * result.seconds_per_audio_second:.2f} s, {_gib(other)} GiB; "
+        f"ratio {result.seconds / other.seconds:.2f}; masks differ by {other.largest_difference:.1e} at most, "
+        f"{other.mean_difference:.1e} on average"
+    )
+
+
+def _gib(result: Measurement | Other) -> str:
     return "-" if result.peak_bytes is None else f"{result.peak_bytes / GIB:.1f}"
 
 

@@ -315,6 +315,6 @@ FORWARDS = {
 }
 
 
-def reference(architecture, state, x, heads):
+def reference(architecture, state, x, heads=8):
     """Return the logits `b out f t` of a network given by its state dict."""
     return FORWARDS[architecture](Weights(state), x, heads)
