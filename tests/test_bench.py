@@ -9,10 +9,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from frametx.bench import RELEASED, bench, operations
+from frametx.bench import RELEASED, bench
 from frametx.cli.app import app
 from frametx.errors import CheckpointError, UsageError
 from frametx.models.detect import NETWORKS
+from frametx.operations import operations
 
 
 @pytest.mark.parametrize(("name", "gflop"), [("v7", 20), ("v8", 30), ("v10", 43)])

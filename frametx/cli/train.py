@@ -40,7 +40,7 @@ def train(
     """
     from dataclasses import replace  # noqa: PLC0415
 
-    from frametx.training.config import read_config  # noqa: PLC0415
+    from frametx.training.config_file import read_config  # noqa: PLC0415
     from frametx.training.distributed import join_processes  # noqa: PLC0415  (torch)
     from frametx.training.loop import train as run  # noqa: PLC0415  (torch)
 

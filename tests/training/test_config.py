@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from frametx.errors import TrainingError
-from frametx.training.config import OptimiserConfig, Source, read_config
+from frametx.training.config import OptimiserConfig, Source
+from frametx.training.config_file import read_config
 from frametx.training.optimiser import rate_at
 from frametx.training.plan import phases_of
 

@@ -16,7 +16,7 @@ from frametx.cli.app import app
 from frametx.errors import TrainingError
 from frametx.models.checkpoint import load_network
 from frametx.training.checkpoints import load_state
-from frametx.training.config import read_config
+from frametx.training.config_file import read_config
 from frametx.training.distributed import Process
 from frametx.training.log import read_log
 from frametx.training.loop import Trainer
