@@ -16,7 +16,7 @@ from torch import Tensor
 from frametx.device import is_out_of_memory
 from frametx.errors import DeviceError
 from frametx.models.network import Feeding, Network
-from frametx.spectrum import magnitudes
+from frametx.spectrum import magnitudes, middle_and_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,7 @@ class Masker:
         kinds: dict[Feeding, type[Feeder]] = {
             Feeding.MAGNITUDE: Feeder,
             Feeding.MAGNITUDE_AND_PHASE: PhaseFeeder,
+            Feeding.MAGNITUDE_AND_MIDDLE: MiddleFeeder,
             Feeding.HISTORY: HistoryFeeder,
         }
         return kinds[self.network.feeding](self, peak_magnitude)
@@ -158,6 +159,13 @@ class PhaseFeeder(Feeder):
     def _features(self, windows: Tensor, magnitude: Tensor, inside: Tensor) -> Tensor:
         phase = (windows.angle() + math.pi) / (2 * math.pi)
         return torch.cat([magnitude, phase * inside[:, None, None]], dim=1)
+
+
+class MiddleFeeder(Feeder):
+    """Adds the magnitudes of middle and side: where they differ from left and right, the phases do."""
+
+    def _features(self, windows: Tensor, magnitude: Tensor, inside: Tensor) -> Tensor:  # noqa: ARG002  (silence is zero)
+        return torch.cat([magnitude, self._magnitude(middle_and_side(windows))], dim=1)
 
 
 class HistoryFeeder(Feeder):

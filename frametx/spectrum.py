@@ -30,6 +30,12 @@ def magnitudes(spectrum: Tensor) -> Tensor:
     return spectrum.abs()
 
 
+def middle_and_side(spectrum: Tensor) -> Tensor:
+    """Half the sum and half the difference of left and right, of `[b 2 f t]`."""
+    left, right = spectrum.unbind(1)
+    return torch.stack((left + right, left - right), dim=1) / 2
+
+
 @cache
 def _hann_window(n_fft: int, device: str) -> Tensor:
     """Made once: in a folder of short songs it would be two milliseconds a song."""

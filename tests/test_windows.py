@@ -9,10 +9,12 @@ import torch
 from frametx.ensemble import Rule, join_masks
 from frametx.errors import ModelLimitError
 from frametx.masker import Masker
+from frametx.models.mini import Mini
 from frametx.models.network import Feeding
 from frametx.models.v9 import V9
 from frametx.models.v10 import V10
 from frametx.stream import FrameBuffer
+from frametx.training.spectra import Spectra, feed
 from frametx.windows import WindowOptions, mask_source
 from tests.reference.original_windows import original_mask, original_sequential_mask
 
@@ -99,6 +101,18 @@ def test_phases_are_fed_as_the_original_fed_them(spectrum):
     options = WindowOptions(crop=32, context=8, original=True)
     expected = original_mask(spectrum.numpy(), plainly(stub), 32, 8, with_phase=True)
     np.testing.assert_allclose(streamed_mask([stub], options, spectrum), expected[:, :-1], atol=1e-5)
+
+
+def test_mini_is_fed_in_training_as_in_separation():
+    """Left, right, middle and side are the same in both; a difference would make the weights worthless."""
+    network = Mini(n_fft=128, heads=2).eval()
+    windows = torch.randn(1, 2, 64, 20, dtype=torch.complex64, generator=torch.Generator().manual_seed(3))
+    heard = []
+    network.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0]))
+    feeder = Masker(name="mini", network=network, device=torch.device("cpu")).feeder(4.0)
+    with torch.inference_mode():
+        feeder(windows, torch.ones(1, 20, dtype=torch.bool))
+    torch.testing.assert_close(heard[0], feed(network, Spectra(windows / 4, 0 * windows), 20))
 
 
 @pytest.mark.parametrize("crop", [32, 64, 224])

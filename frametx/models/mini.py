@@ -8,9 +8,10 @@ A u-net over bins with multichannel transformers, as its large relatives, but ma
 - per-channel matrices and attention act on a few maps mixed from the channels
 - scores accumulate over the levels of 64 and 32 places (residual attention)
 - any width, no positional network; the input is compressed, because raw magnitudes span six orders
+- it also sees middle and side, that is, how left and right are in phase: lead voices mostly are, at equal levels
 
-    magnitude                                                    [b 2 t 1024]
-    features: compressed, frame-normalised, panning              [b t 1024 5]
+    magnitude                                                    [b 4 t 1024]
+    features: compressed, frame-normalised, where sound stands   [b t 1024 7]
       stem                                                       [b t 128 48] -- skip --.
         enc2                                                     [b t  64 64] - skip -. |
           enc3, mid                                              [b t  32 64]         | |
@@ -30,13 +31,14 @@ from torch import Tensor, nn
 from frametx.models.attention import Factor, Scores, attend, split_heads
 from frametx.models.convolutions import Conv
 from frametx.models.layers import MultichannelLinear, RotaryEmbedding, add, gelu
-from frametx.models.network import Network, Shapes
+from frametx.models.network import Feeding, Network, Shapes
 from frametx.models.norms import MultichannelLayerNorm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LOW_STRIDE, HIGH_STRIDE = 4, 12
+N_FEATURES = 7
 COMPRESSION = 0.3
 QUIETEST = 1e-8  # below the song's peak by 160 dB
 # make compressed magnitudes of music about as wide as a normal distribution; learned from there
@@ -180,7 +182,6 @@ class Mini(Network):
     """mini at any size.
 
     Args:
-        in_channels: Channels of the input, left and right.
         out_channels: Channels of the mask.
         channels: Channels at the three levels.
         maps: Maps at the three levels; those of the second and third are equal, for their scores are added up.
@@ -190,13 +191,13 @@ class Mini(Network):
     """
 
     architecture: ClassVar[str] = "mini"
+    feeding: ClassVar[Feeding] = Feeding.MAGNITUDE_AND_MIDDLE
     # it was trained on crops of 128 to 256 frames
     usual_window: ClassVar[tuple[int, int] | None] = (448, 32)
 
     def __init__(
         self,
         *,
-        in_channels: int = 2,
         out_channels: int = 2,
         channels: Sequence[int] = (48, 64, 64),
         maps: Sequence[int] = (4, 8, 8),
@@ -204,18 +205,17 @@ class Mini(Network):
         heads: int = 4,
         n_fft: int = 2048,
     ) -> None:
-        super().__init__(in_channels=in_channels, out_channels=out_channels, n_fft=n_fft)
+        super().__init__(in_channels=4, out_channels=out_channels, n_fft=n_fft)
         if n_fft % (64 * heads):
             raise ValueError(f"n_fft {n_fft} is not divisible by 64 x {heads} heads")
         f = self.n_bins
-        given = 2 * in_channels + 1
         c1, c2, c3 = channels
         # positions in the lists are levels
         level = [{"maps": m, "hidden": h, "heads": heads} for m, h in zip(maps, hidden, strict=True)]
         self.scale = nn.Parameter(torch.full((1, 1, f, 1), SCALE))
         self.shift = nn.Parameter(torch.full((1, 1, f, 1), SHIFT))
-        self.low = Down(given, c1, LOW_STRIDE)
-        self.high = Down(given, c1, HIGH_STRIDE)
+        self.low = Down(N_FEATURES, c1, LOW_STRIDE)
+        self.high = Down(N_FEATURES, c1, HIGH_STRIDE)
         self.enc1 = Block(c1, f // 8, single=True)
         self.enc1_transformer = Transformer(c1, f // 8, **level[0])
         self.down2 = Down(c1, c2, 2)
@@ -246,7 +246,6 @@ class Mini(Network):
         levels = [f"enc{k}_transformer" for k in (1, 2, 3)]
         n_bins = shapes["scale"][2]
         return {
-            "in_channels": (shapes["low.linear.weight"][1] // LOW_STRIDE - 1) // 2,
             "out_channels": shapes["low_out.linear.weight"][0] // LOW_STRIDE,
             "channels": tuple(shapes[f"enc{k}.conv1.bias"][0] for k in (1, 2, 3)),
             "maps": tuple(shapes[f"{level}.embed.bias"][0] for level in levels),
@@ -259,16 +258,22 @@ class Mini(Network):
         """What the stem sees: compressed magnitudes, the same normalised in each frame, and where sound stands.
 
         Args:
-            x: Magnitudes `[b c t f]`.
+            x: Magnitudes of left, right, middle and side `[b 4 t f]`.
 
         Returns:
-            `[b t f 2c+1]` in float32.
+            `[b t f 7]` in float32.
         """
         wide = x.permute(0, 2, 3, 1).to(self.scale.dtype)
-        level = wide.clamp(min=QUIETEST) ** COMPRESSION * self.scale + self.shift
+        both, middle, side = torch.split(wide, [2, 1, 1], dim=-1)
+        left, right = both.chunk(2, dim=-1)
+        level = self._compress(both)
         flat = F.layer_norm(level, level.shape[-2:], eps=1e-3)
-        left, right = wide[..., :1], wide[..., -1:]
-        return torch.cat((level, flat, (left - right) / (left + right + 1e-6)), dim=-1)
+        panning = (left - right) / (left + right + 1e-6)
+        alike = (middle.square() - side.square()) / (middle.square() + side.square() + 1e-12)
+        return torch.cat((level, flat, panning, self._compress(side), alike), dim=-1)
+
+    def _compress(self, magnitude: Tensor) -> Tensor:
+        return magnitude.clamp(min=QUIETEST) ** COMPRESSION * self.scale + self.shift
 
     def logits(self, x: Tensor) -> Tensor:
         """Map `[b c t f]` to `[b out t f]`."""

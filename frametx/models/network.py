@@ -24,6 +24,8 @@ class Feeding(Enum):
     """Left and right magnitude."""
     MAGNITUDE_AND_PHASE = "magnitude and phase"
     """Left and right magnitude, then left and right phase as `(phase + pi) / (2 pi)`."""
+    MAGNITUDE_AND_MIDDLE = "magnitude, middle and side"
+    """Left and right magnitude, then the magnitudes of half their sum and of half their difference."""
     HISTORY = "history"
     """This window's magnitudes, then mixture and estimate of the window before and of the one before that."""
 

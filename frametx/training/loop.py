@@ -299,7 +299,12 @@ def build_network(config: TrainingConfig, start_from: Path | None) -> Network:
             network = cls(**config.network.sizes)
         except (TypeError, ValueError) as error:
             raise TrainingError(f"network.sizes do not fit {config.network.architecture}: {error}") from error
-    wanted = {Feeding.MAGNITUDE: 2, Feeding.MAGNITUDE_AND_PHASE: 4, Feeding.HISTORY: 10}[network.feeding]
+    wanted = {
+        Feeding.MAGNITUDE: 2,
+        Feeding.MAGNITUDE_AND_PHASE: 4,
+        Feeding.MAGNITUDE_AND_MIDDLE: 4,
+        Feeding.HISTORY: 10,
+    }[network.feeding]
     if (network.in_channels, network.out_channels) != (wanted, 2):
         raise UsageError(f"{network.architecture} is trained with {wanted} channels in and 2 out")
     return network.train()

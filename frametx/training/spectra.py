@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from frametx.models.network import Feeding, Network
+from frametx.spectrum import middle_and_side
 
 HISTORY_WINDOWS = 3
 
@@ -66,6 +67,8 @@ def feed(network: Network, spectra: Spectra, n_frames: int) -> Tensor:
     magnitude = mix.abs()
     if network.feeding is Feeding.MAGNITUDE_AND_PHASE:
         return torch.cat([magnitude, (mix.angle() + math.pi) / (2 * math.pi)], dim=1)
+    if network.feeding is Feeding.MAGNITUDE_AND_MIDDLE:
+        return torch.cat([magnitude, middle_and_side(mix).abs()], dim=1)
     if network.feeding is Feeding.HISTORY:
         second, first, now = torch.split(magnitude, n_frames, dim=-1)
         played_second, played_first, _ = torch.split(spectra.instrumental.abs(), n_frames, dim=-1)

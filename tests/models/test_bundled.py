@@ -76,4 +76,4 @@ def test_music_without_a_voice_stays(network, song):
 def test_silence_is_no_trouble(network):
     """Digital silence gives a finite mask."""
     with torch.inference_mode():
-        assert torch.isfinite(network(torch.zeros(1, 2, 1024, 8))).all()
+        assert torch.isfinite(network(torch.zeros(1, 4, 1024, 8))).all()

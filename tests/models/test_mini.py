@@ -21,7 +21,7 @@ def small() -> Mini:
 
 
 def magnitudes(width: int, batch: int = 1) -> Tensor:
-    return torch.rand(batch, 2, 128, width, generator=torch.Generator().manual_seed(1)) ** 4
+    return torch.rand(batch, 4, 128, width, generator=torch.Generator().manual_seed(1)) ** 4
 
 
 def test_sizes_are_read_back_from_the_tensors():
@@ -48,7 +48,7 @@ def test_items_of_a_batch_do_not_see_each_other():
 def test_silence_is_no_trouble():
     """Digital silence gives finite logits, and so does a gradient through it."""
     network = small()
-    logits = network(torch.zeros(1, 2, 128, 12))
+    logits = network(torch.zeros(1, 4, 128, 12))
     logits.sum().backward()
     assert torch.isfinite(logits).all()
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)

@@ -189,7 +189,17 @@ class TestLoss:
         stems = torch.from_numpy(np.stack([noise(33 * 128, 1), noise(33 * 128, 2)]))[None]
         assert self.spectra().mix.abs().max() == pytest.approx(1.0, rel=0.02)
         assert spectra_of(stems, torch.tensor([20.0]), 256).mix.abs().max() == pytest.approx(0.1, rel=0.02)
-        assert feed(Mini(n_fft=256, heads=2), self.spectra(), 32).shape == (1, 2, 128, 32)
+
+    def test_mini_reads_middle_and_side(self):
+        """A mono song has a silent side and a middle as loud as its left; out of phase it is the other way."""
+        network = Mini(n_fft=256, heads=2)
+        mono = self.spectra().instrumental[:, :1]
+        for turned, (silent, loud) in ((mono, (3, 2)), (-mono, (2, 3))):
+            song = torch.cat([mono, turned], dim=1)
+            x = feed(network, Spectra(song, 0 * song), 32)
+            assert x.shape == (1, 4, 128, 32)
+            assert not x[:, silent].any()
+            torch.testing.assert_close(x[:, loud], mono[:, 0].abs())
 
     @pytest.mark.parametrize("term", ["complex", "energy", "root", "magnitude", "mel", "wave"])
     def test_a_better_mask_has_a_smaller_loss(self, term):
