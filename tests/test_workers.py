@@ -63,14 +63,19 @@ def contents(folder):
 
 
 def test_two_workers_give_the_stems_of_one_process(separate, tmp_path):
-    """Bit for bit with one thread each; the longest song begins first; every song is done once and written down."""
+    """Bit for bit with one thread each; every song is done once and written down."""
     separate(lambda _: InProcess(), tmp_path / "one")
     events = separate(lambda setup: Workers([setup, setup], threads=1), tmp_path / "two")
     assert contents(tmp_path / "two") == contents(tmp_path / "one")
     starts = [event.song for event in events if isinstance(event, Start)]
-    assert "c.wav" in " ".join(starts[:2])
     assert sorted(starts) == sorted(event.song for event in events if isinstance(event, Done))
     assert len((tmp_path / "two" / ".frametx.jsonl").read_text().splitlines()) == 4
+
+
+def test_the_longest_song_begins_first(separate, tmp_path):
+    """So that no worker is left with it at the end. Seen with one worker: of two, the other may be ready sooner."""
+    events = separate(lambda setup: Workers([setup], threads=1), tmp_path / "out")
+    assert next(event.song for event in events if isinstance(event, Start)).endswith("c.wav")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import frametx.models
+from frametx.masker import Masker
 from frametx.models.checkpoint import load_network
 from frametx.models.network import Network
 from frametx.pairs import find_pairs, read_pair
@@ -37,9 +38,9 @@ def removed(network: Network, mix: np.ndarray) -> np.ndarray:
     window = torch.hann_window(N_FFT)
     wave = torch.from_numpy(mix[:, : mix.shape[1] // HOP * HOP])
     spectrum = torch.stft(wave, N_FFT, HOP, window=window, pad_mode="constant", return_complex=True)
-    magnitude = spectrum.abs()
+    feeder = Masker(name="mini", network=network, device=torch.device("cpu")).feeder(float(spectrum.abs().max()))
     with torch.inference_mode():
-        mask = network((magnitude / magnitude.max())[None, :, :-1]).sigmoid()[0]
+        mask = feeder(spectrum[None, :, :-1], torch.ones(1, spectrum.shape[-1], dtype=torch.bool))[0]
     mask = torch.cat([mask, mask[:, -1:]], dim=1)
     return torch.istft((1 - mask) * spectrum, N_FFT, HOP, window=window, length=wave.shape[1]).numpy()
 
