@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 # the networks of the tests are too small for two threads, which only wait for one another; read when torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# programs that a test interrupts inherit this; a shell that starts pytest in the background has Ctrl-C ignored
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # a deadline is a timing, and the first call of a torch function takes longer than any: timings belong in `frametx bench`
 settings.register_profile("no timings", deadline=None)
