@@ -27,6 +27,7 @@ from frametx.models.layers import MultichannelLinear, add, squared_relu
 from frametx.models.network import Network, Shapes
 from frametx.models.norms import ChannelNorm, MultichannelLayerNorm
 from frametx.models.positional import MAX_FRAMES, PositionalNetwork
+from frametx.models.score_gate import ScoreGate
 
 if TYPE_CHECKING:
     from frametx.models.attention import Scores
@@ -82,27 +83,6 @@ class FrameConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map `[b a t f]` to the same."""
         return MultichannelLinear.each_channel(self, self.conv(x))  # type: ignore[arg-type]
-
-
-class ScoreGate(nn.Module):
-    """Mix two sets of scores by a share computed from both around each head, query and key.
-
-    Args:
-        maps: Attention maps.
-    """
-
-    def __init__(self, maps: int) -> None:
-        super().__init__()
-        first = nn.Conv3d(2 * maps, maps, 3, padding=1)
-        second = nn.Conv3d(maps, 1, 3, padding=1)
-        self.add_module("0", first)
-        self.add_module("2", second)
-
-    def forward(self, own: Tensor, other: Tensor) -> Tensor:
-        """Mix `[b a h t t]` and `[b a h t t]`."""
-        first, second = self.get_submodule("0"), self.get_submodule("2")
-        share = torch.sigmoid(second(squared_relu(first(torch.cat((own, other), dim=1)))))  # b 1 h t t
-        return torch.lerp(other, own, share)
 
 
 class EncoderTransformer(nn.Module):
