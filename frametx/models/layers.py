@@ -85,7 +85,9 @@ class MultichannelLinear(nn.Module):
         matrices = self.weight_pw.transpose(1, 2)  # c f out
         if b == 1:
             return torch.bmm(x[0], matrices).unsqueeze(0)
-        y = torch.bmm(x.transpose(0, 1).reshape(c, b * t, f), matrices)
+        # bmm would copy the matrices of a view one by one, and slowly
+        rows = x.permute(1, 0, 2, 3).reshape(c, b * t * f).contiguous().view(c, b * t, f)
+        y = torch.bmm(rows, matrices)
         return y.view(c, b, t, -1).transpose(0, 1)
 
 

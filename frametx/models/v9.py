@@ -28,6 +28,7 @@ from frametx.models.network import Feeding, Network, Shapes
 from frametx.models.norms import PlaneNorm
 
 DOWNSAMPLING = 8  # of bins and of frames, until the transformer
+CACHED_VALUES = 2**20  # hidden values that stay in a processor's caches between two products
 
 
 class ChunkAttention(nn.Module):
@@ -90,8 +91,28 @@ class TransformerLayer(nn.Module):
     def forward(self, x: Tensor, n_chunks: int, previous: Tensor | None) -> tuple[Tensor, Tensor]:
         """Map chunks `[(b l) c t f]` to the same and the summed scores."""
         attended, scores = self.attn(self.norm1(x), n_chunks, previous)
-        h = self.conv2(leaky_relu(self.conv1(self.norm2(torch.cat((x, attended), dim=1)))))
+        h = self._feed_forward(self.norm2(torch.cat((x, attended), dim=1)))
         return add(h, x), scores
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        """Map `[l 2c t f]` to `[l c t f]`.
+
+        A few channels at a time: until they are mixed none sees another, and all hidden bins of 2048 frames are half a
+        gigabyte.
+        """
+        if torch.is_grad_enabled():
+            return self.conv2(leaky_relu(self.conv1(x)))  # type: ignore[no-any-return]
+        length, channels, t, f = x.shape
+        size = max(torch.get_num_threads(), CACHED_VALUES // (length * t * self.conv1.weight_pw.shape[1]))
+        frames = x.transpose(0, 1).reshape(channels, length * t, f)
+        y = torch.empty_like(frames)
+        for first in range(0, channels, size):
+            part = slice(first, first + size)
+            hidden = torch.bmm(frames[part], self.conv1.weight_pw[part].transpose(1, 2))
+            torch.bmm(leaky_relu(hidden), self.conv2.weight_pw[part].transpose(1, 2), out=y[part])
+        assert self.conv2.weight_dw is not None
+        y = torch.matmul(self.conv2.weight_dw, y.flatten(1))
+        return y.view(-1, length, t, f).transpose(0, 1)
 
 
 class V9(Network):
