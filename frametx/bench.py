@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from frametx.allocator import keep_freed_memory
 from frametx.device import pick_device, pick_dtype
 from frametx.errors import UsageError
 from frametx.fresh_process import in_fresh_process
@@ -206,6 +207,9 @@ def _run(model: str, precision: str, width: int, device_name: str, against: str 
 
         def forward(x: Tensor) -> Tensor:
             return function(model, tensors, x)
+
+    elif device.type == "cpu":
+        keep_freed_memory()  # as separation does
 
     with torch.inference_mode():
         forward(magnitude[..., : network.fitting_width(1) if model == "v9" else 64])  # kernels are chosen on first use

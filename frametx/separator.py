@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from frametx.allocator import keep_freed_memory
 from frametx.audio.reader import SongReader
 from frametx.audio.tags import Tags, read_tags
 from frametx.audio.writer import WrittenStem
@@ -95,6 +96,8 @@ class Separator:
         self.models, self.windows = models.models, models.windows
         self.device = pick_device(models.device)
         self.dtype = pick_dtype(models.precision, self.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.maskers = [self._masker(model) for model in self.models]
         sizes = {masker.network.n_fft for masker in self.maskers}
         if len(sizes) > 1:

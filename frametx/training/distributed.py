@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from frametx.allocator import keep_freed_memory
 from frametx.device import pick_device
 from frametx.errors import TrainingError
 
@@ -75,6 +76,8 @@ class Process:
 def join_processes(device: str) -> Iterator[Process]:
     """Join the processes that torchrun started; without torchrun there is only this one."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
+    if pick_device(device).type == "cpu":
+        keep_freed_memory()
     if count == 1:
         yield Process(rank=0, count=1, device=pick_device(device))
         return
