@@ -16,7 +16,9 @@ It ran in sittings, each going on from the checkpoint before:
     steps 1275 to 1450   with choirs and vocoded voices
     steps 1450 to 1700   as below, but with 9 % choirs and 5 % vocoded voices, and without middle and side in the input, whose
                          weights then began at zero; no mono songs; crops of 128 to 256 frames
-    from step 1700       as below, with a new optimiser and schedule
+    steps 1700 to 3087   with a new optimiser and schedule; 8 % without vocals, 2 % vocals only; without `harmony` and `chops`
+    steps 3087 to 3951   with a new schedule and 11 % without vocals, 1.5 % vocals only
+    from step 3951       as below
 """
 
 import copy, math, os, sys, time
@@ -183,6 +185,64 @@ def vocoded(x, rng):
     return np.ascontiguousarray(np.stack([y, y]) + k * x, dtype=np.float32)
 
 
+def read_at(x, pos):
+    i = np.clip(pos.astype(np.int64), 0, x.shape[1] - 2)
+    f = (pos - i).astype(np.float32)
+    return x[:, i] * (1 - f) + x[:, i + 1] * f
+
+
+def shifted(x, ratio, rng, N=2048, h=1024):
+    """Pitch moved by grains, length kept."""
+    n = x.shape[1]
+    k = np.arange(0, n, h)
+    w = np.hanning(N).astype(np.float32)
+    pos = k[:, None] + (np.arange(N) - N / 2) * ratio + N / 2 * ratio / 2
+    g = read_at(x, np.clip(pos, 0, n - 2)) * w
+    y = np.zeros((2, len(k) * h + N), np.float32)
+    for o in range(N // h):
+        y[:, o * h : o * h + len(k) * h] += g[:, :, o * h : (o + 1) * h].reshape(2, -1)
+    return y[:, N // 4 : N // 4 + n] if y.shape[1] >= N // 4 + n else np.pad(y[:, N // 4 :], ((0, 0), (0, n)))[:, :n]
+
+
+def harmony(x, rng):
+    """One phrase sung in parallel by two to four, wide."""
+    n = x.shape[1]
+    y = x * np.float32(rng.uniform(0.2, 1.0))
+    for s in rng.choice([-12, -9, -8, -5, -4, -3, 3, 4, 5, 7, 8, 9, 12], int(rng.integers(1, 4)), replace=False):
+        z = shifted(x, 2 ** ((s + rng.uniform(-0.15, 0.15)) / 12), rng)
+        d = int(rng.uniform(0, 0.03) * SR)
+        pan = rng.uniform(-1, 1)
+        g = np.array([[np.sqrt((1 - pan) / 2)], [np.sqrt((1 + pan) / 2)]], np.float32) * 1.4
+        y = y + np.pad(z, ((0, 0), (d, 0)))[:, :n] * g * np.float32(rng.uniform(0.4, 1.0))
+    return np.ascontiguousarray(y, dtype=np.float32)
+
+
+def chops(x, rng):
+    """Short pieces of a voice played as an instrument: on a grid, at changing pitch, some sliding."""
+    n = x.shape[1]
+    T = rng.uniform(0.11, 0.5) * SR
+    y = np.zeros((2, n + SR), np.float32)
+    starts = rng.integers(0, max(1, n - SR), int(rng.integers(1, 4)))
+    pattern = rng.random(8) < rng.uniform(0.3, 0.8)
+    pattern[rng.integers(8)] = True
+    scale = np.array([0, 0, 0, 2, 3, 5, 7, 12, -5, -12])
+    slide = rng.uniform(-0.6, 0.6) if rng.random() < 0.4 else 0.0
+    length = rng.uniform(0.08, 0.5)
+    for k in range(int(n / T)):
+        if not pattern[k % 8]:
+            continue
+        m = int(length * SR * rng.choice([0.5, 1.0, 1.0, 1.5]))
+        r = 2 ** (scale[rng.integers(len(scale))] / 12)
+        t = np.arange(m)
+        z = read_at(x, starts[rng.integers(len(starts))] + t * r * (1 + slide * t / m))
+        e = np.minimum(1, np.minimum(t / (0.004 * SR), (m - t) / (0.02 * SR))).astype(np.float32)
+        a = int(k * T)
+        b = min(a + m, y.shape[1])
+        y[:, a:b] += (z * e)[:, : b - a]
+    y = np.ascontiguousarray(y[:, :n])
+    return y if active_rms(y) > 0.005 else x
+
+
 def sing_effects(x, rng, wet):
     x = x * (0.1 / max(1e-5, active_rms(x)))
     b = []
@@ -265,6 +325,12 @@ class Mixer:
                 rng,
                 1.0,
             )
+        if u < 0.27:
+            v = stereo(
+                (self.sung if rng.random() < 0.35 else self.cc0voc).crop(rng, n, ratio_of(rng, 0.7, 4), active=True),
+                rng,
+            )
+            return sing_effects(harmony(v, rng) if u < 0.235 else chops(v, rng), rng, 1.0)
         u = rng.random()
         if u < 0.45:
             return sing_effects(stereo(self.cc0voc.crop(rng, n, ratio_of(rng, 0.7, 4), active=True), rng), rng, 0.3)
@@ -320,9 +386,9 @@ class Mixer:
         u = rng.random()
         level = float(np.clip(rng.normal(-4.0, 4.0), -14, 8))
         V = V * (0.1 / max(rv, 1e-4)) * 10 ** (level / 20)
-        if u < 0.08:
+        if u < 0.11:
             V = V * 0
-        elif u < 0.10:
+        elif u < 0.125:
             A = A * 0
         if rng.random() < 0.05:
             A, V = (np.repeat(x.mean(0, keepdims=True), 2, 0) for x in (A, V))  # mono
@@ -437,6 +503,8 @@ def validate(net, vs):
 
 def main():
     end = time.mktime(time.strptime(time.strftime("%Y-%m-%d ") + os.environ.get("END", "15:36"), "%Y-%m-%d %H:%M"))
+    if end < time.time():
+        end += 86400
     out = Path(os.environ.get("OUT", "run"))
     out.mkdir(exist_ok=True, parents=True)
     lr = float(os.environ.get("LR", "1.5e-3"))
