@@ -26,6 +26,7 @@ from frametx.models.convolutions import Conv
 from frametx.models.layers import MultichannelLinear, RotaryEmbedding, add, leaky_relu
 from frametx.models.network import Feeding, Network, Shapes
 from frametx.models.norms import PlaneNorm
+from frametx.models.strips import GPU_VALUES
 
 DOWNSAMPLING = 8  # of bins and of frames, until the transformer
 CACHED_VALUES = 2**20  # hidden values that stay in a processor's caches between two products
@@ -103,7 +104,8 @@ class TransformerLayer(nn.Module):
         if torch.is_grad_enabled():
             return self.conv2(leaky_relu(self.conv1(x)))  # type: ignore[no-any-return]
         length, channels, t, f = x.shape
-        size = max(torch.get_num_threads(), CACHED_VALUES // (length * t * self.conv1.weight_pw.shape[1]))
+        values = CACHED_VALUES if x.device.type == "cpu" else GPU_VALUES
+        size = max(torch.get_num_threads(), values // (length * t * self.conv1.weight_pw.shape[1]))
         frames = x.transpose(0, 1).reshape(channels, length * t, f)
         y = torch.empty_like(frames)
         for first in range(0, channels, size):
