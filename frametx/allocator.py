@@ -20,7 +20,8 @@ STEP = 64 * 2**20
 def keep_freed_memory() -> bool:
     """Let this process use freed blocks again instead of returning them.
 
-    Saves a tenth of the time of the larger networks, which the kernel spent on page faults; their peak grows by 100 to 400 MB.
+    Saves a tenth of the time of the larger networks, which the kernel spent on page faults; the peak grows by 100 to
+    400 MB.
 
     Returns:
         Whether the C library could be told.
