@@ -1,8 +1,9 @@
 """How fast the networks run here, beside what the machine can do.
 
 Every network is built at its released sizes with random weights and runs in a process of its own, one at a time, so that
-its peak memory is its own. The machine's peaks are measured in the same run: a matrix product and a convolution that
-suit it well. Another implementation can be measured beside each network, with the same weights and window.
+its peak memory is its own. Of a song's many windows only the first touches new memory and chooses kernels, so the second
+is timed. The machine's peaks are measured in the same run: a matrix product and a convolution that suit it well. Another
+implementation can be measured beside each network, with the same weights and window.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Measurement:
         model: Architecture.
         precision: `fp32`, `bf16` or `fp16`.
         frames: Width of the window.
-        seconds: Time of one window.
+        seconds: Time of the second window.
         seconds_per_audio_second: Time per second of audio, without context.
         gflops: Operations of convolutions, matrices and attention per second, in 10^9.
         percent_of_matrix_peak: The same beside the machine's matrix product.
@@ -96,7 +97,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One window: its time in seconds, the process's or GPU's peak, masks `[1 2 f t]` in float32 on the CPU."""
+    """A process's second window: seconds, the process's or GPU's peak, masks `[1 2 f t]` in float32 on the CPU."""
 
     seconds: float
     peak_bytes: int | None
@@ -212,7 +213,7 @@ def _run(model: str, precision: str, width: int, device_name: str, against: str 
         keep_freed_memory()  # as separation does
 
     with torch.inference_mode():
-        forward(magnitude[..., : network.fitting_width(1) if model == "v9" else 64])  # kernels are chosen on first use
+        forward(magnitude)
         _wait(device)
         start = time.perf_counter()
         logits = forward(magnitude)
