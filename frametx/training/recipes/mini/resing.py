@@ -8,8 +8,8 @@ another seed to add to it.
 
 A stretch of syllables becomes a phrase: every syllable is stretched in time and put on one to three notes of a scale,
 with portamento, vibrato that sets in late, a little drift, and formants scaled by a factor that is one singer's for the
-whole file.
-A third of the files get further takes (unison, third, fifth, octave), panned apart.
+whole file. Some files are slow, with vowels that are held for seconds.
+Almost half of the files get further takes (unison, third, fifth, octave), panned apart.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ FRAMES_PER_SECOND = 1000.0 / FRAME_MS
 SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9), (0, 3, 5, 7, 10))
 NOTE_OF_BANK = {"A3": 57, "D4": 62, "A4": 69, "D5": 74, "C3": 48, "E3": 52, "G3": 55, "C4": 60, "F4": 65}
 FILE_SECONDS = 30.0
-SPEECH_SHARE = 0.2
+SPEECH_SHARE = 0.65
+"""More than half: the banks are three singers, the packages many speakers."""
+FORMANT_RANGE = (-0.22, 0.25)
+"""Natural logarithm of the factor, from a longer vocal tract to a child's."""
+TAKES_SHARE = 0.45
+SLOWNESS = (0.8, 2.4)
 Syllable = tuple[np.ndarray, np.ndarray, np.ndarray]  # voiced [t], spectral envelope [t f], aperiodicity [t f]
 
 
@@ -148,14 +153,14 @@ def join(
 
 
 def file_of_song(syllables: list[Syllable], centre: float, rng: np.random.Generator, slow: float) -> np.ndarray:
-    """Make one file, float32 stereo `[n, 2]`: a lead, and in a third of the cases more takes."""
+    """Make one file, float32 stereo `[n, 2]`: a lead, and often more takes."""
     melody = Melody(rng, centre)
     frames, places, loudness = join(syllables, melody, rng, slow)
-    formant = float(np.exp(rng.normal(0, 0.07)))
+    formant = float(np.exp(rng.uniform(*FORMANT_RANGE)))
     lead = synthesise(frames, melody.pitch(places, 0, 0.0), loudness, formant)
     stereo = np.stack([lead, lead], axis=1)
-    if rng.random() < 0.33:
-        for shift in rng.choice([-5, -3, -2, 0, 0, 2, 2, 4, 5], size=int(rng.integers(1, 3)), replace=False):
+    if rng.random() < TAKES_SHARE:
+        for shift in rng.choice([-5, -3, -2, 0, 0, 2, 2, 4, 5], size=int(rng.integers(1, 5)), replace=False):
             take = synthesise(
                 frames,
                 melody.pitch(places, int(shift), rng.normal(0, 0.06)),
@@ -191,7 +196,7 @@ def spoken_syllables(speech: Path, rng: np.random.Generator, count: int) -> tupl
     near = int(rng.integers(0, max(1, len(samples) - 200 * SAMPLE_RATE)))  # mostly the same speaker
     starts = near + starts % min(200 * SAMPLE_RATE, len(samples) - size - near)
     found = [analyse(np.asarray(samples[s : s + size, 0], dtype=np.float32) / 32768, SAMPLE_RATE) for s in starts]
-    return [s for s in found if s], rng.uniform(50, 68)
+    return [s for s in found if s], rng.uniform(48, 72)
 
 
 def main() -> None:
@@ -205,8 +210,9 @@ def main() -> None:
         syllables, centre = spoken_syllables(speech, rng, 24) if spoken else sung_syllables(voices, rng, 24)
         if len(syllables) < 5:
             continue
-        for _ in range(5):
-            stereo = file_of_song(syllables, centre, rng, 1.3 if spoken else 0.85)
+        for _ in range(3):
+            slow = rng.uniform(*SLOWNESS) * (1.3 if spoken else 0.85)
+            stereo = file_of_song(syllables, centre + rng.uniform(-4, 4), rng, slow)
             target = out / ("spoken" if spoken else "sung") / f"{seed:03d}_{number:04d}.npy"
             target.parent.mkdir(parents=True, exist_ok=True)
             part = target.with_suffix(".part")
