@@ -15,10 +15,13 @@ from frametx.audio.reader import SongReader, probe
 from frametx.edit_list import EditList, SongFacts, StemFile
 from frametx.edit_list_file import read_edit_list
 from frametx.errors import AudioError, EditListError, UsageError
+from frametx.naming import DEFAULT_NAME, Naming
 from frametx.outputs import Stem
 from frametx.provenance import file_sha256
+from frametx.songs import SongFile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -50,21 +53,23 @@ def work_folder(edits: EditList) -> Path:
     return edits.path.with_suffix("")
 
 
-def open_edits(song: Path, folder: Path, *, restart: bool = False) -> EditList:
+def open_edits(song: Path, folder: Path, *, name: str = DEFAULT_NAME, restart: bool = False) -> EditList:
     """The edit list of finished stems, or a new one for stems that have none; nothing is written.
 
     Args:
         song: The song.
         folder: Where its stems lie.
+        name: The template that named them; an edit list that is there knows better.
         restart: Begin anew with the stems as they are, even where there is an edit list.
 
     Raises:
         AudioError: The song or its stems are missing, or don't belong together.
         EditListError: The edit list does not fit the files.
+        UsageError: `name` is no template, or one that does not tell where the stems are.
     """
     path = edit_list_path(song, folder)
     if restart or not path.exists():
-        return _begin(song, folder, path)
+        return _begin(song, find_stems(song, folder, name), path)
     edits = read_edit_list(path)
     if known_sha256(song) != edits.song.sha256:
         raise EditListError(
@@ -81,17 +86,24 @@ def open_edits(song: Path, folder: Path, *, restart: bool = False) -> EditList:
     return replace(edits, song=replace(edits.song, path=song))
 
 
-def find_stems(song: Path, folder: Path) -> dict[Stem, Path]:
-    """The two stems of a song in a folder, `<track>_Instrumental.<ext>` and `<track>_Vocals.<ext>`.
+def find_stems(song: Path, folder: Path, name: str = DEFAULT_NAME) -> dict[Stem, Path]:
+    """The two stems of a song in a folder, in any format.
 
     Raises:
         AudioError: They are missing, or there are several pairs.
+        UsageError: `name` is no template, or depends on the model, which the song does not tell.
     """
-    candidates = [{stem: folder / f"{song.stem}_{stem.label}.{form}" for stem in Stem} for form in FORMATS]
+    if "{model}" in name:
+        raise UsageError(f"--name '{name}' does not say which model", "write its name in the place of {model}")
+    naming = Naming(template=name)
+    candidates = [naming.targets(SongFile(path=song), folder, Stem, form) for form in FORMATS]
     pairs = [pair for pair in candidates if all(path.is_file() for path in pair.values())]
     if not pairs:
-        expected = folder / f"{song.stem}_{Stem.VOCALS.label}.*"
-        raise AudioError(f"{folder} does not hold both stems of {song.name}", f"separate it first; expected {expected}")
+        expected = candidates[0][Stem.VOCALS].with_suffix(".*")
+        raise AudioError(
+            f"{folder} does not hold both stems of {song.name}",
+            f"separate it first, or give the --name that its stems were given; expected {expected}",
+        )
     if len(pairs) > 1:
         suffixes = ", ".join(pair[Stem.VOCALS].suffix for pair in pairs)
         raise AudioError(
@@ -100,10 +112,9 @@ def find_stems(song: Path, folder: Path) -> dict[Stem, Path]:
     return pairs[0]
 
 
-def _begin(song: Path, folder: Path, path: Path) -> EditList:
+def _begin(song: Path, stems: Mapping[Stem, Path], path: Path) -> EditList:
     with SongReader(song) as reader:
         sample_rate, channels = reader.sample_rate, reader.channels
-    stems = find_stems(song, folder)
     lengths = set()
     for file in stems.values():
         info = probe(file)
@@ -121,7 +132,7 @@ def _begin(song: Path, folder: Path, path: Path) -> EditList:
     claimed = probe(song)
     if len(lengths) > 1 or (claimed.bit_depth is not None and claimed.n_samples not in {None, *lengths}):
         raise AudioError(
-            f"{song} and its stems in {folder} differ in length", "name the song that the stems were made from"
+            f"{song} and its stems in {path.parent} differ in length", "name the song that the stems were made from"
         )
     work = path.with_suffix("")
     digests = {stem: known_sha256(file) for stem, file in stems.items()}

@@ -45,6 +45,20 @@ def test_redo_list_undo_and_render(frametx, finished, other_checkpoint):
     assert (finished / "separated" / "song_Vocals.flac").read_bytes() == original
 
 
+def test_redo_finds_stems_by_the_name_they_were_given(frametx, finished, other_checkpoint):
+    """--name takes the template of `separate`; the edit list remembers the files, so later steps do without."""
+    stems = finished / "separated"
+    for stem in ("Vocals", "Instrumental"):
+        (stems / f"song_{stem}.flac").rename(stems / f"{stem} of song.flac")
+    original = (stems / "Vocals of song.flac").read_bytes()
+    name = ("--name", "{stem} of {track}")
+    outcome = frametx("redo", "song.flac", *name, "--section", "0:00.2-0:00.3", "-m", other_checkpoint, "-d", "cpu")
+    assert outcome.code == 0, outcome.err
+    assert (stems / "Vocals of song.flac").read_bytes() != original
+    assert frametx("redo", "song.flac", "--undo").code == 0
+    assert (stems / "Vocals of song.flac").read_bytes() == original
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -56,6 +70,8 @@ def test_redo_list_undo_and_render(frametx, finished, other_checkpoint):
         (("--undo", "--list"), "one thing at a time"),
         (("--section", "0:00-0:00.2", "--ensemble", "best"), "is no rule"),
         (("--section", "0:00-0:00.2", "-o", "elsewhere"), "does not hold both stems"),
+        (("--section", "0:00-0:00.2", "--name", "{stem} of {track}"), "separated/Vocals of song.*"),
+        (("--section", "0:00-0:00.2", "--name", "{track}_{model}_{stem}"), "does not say which model"),
     ],
 )
 def test_what_cannot_be_meant_is_said_before_any_work(frametx, finished, tiny_checkpoint, arguments, message):
