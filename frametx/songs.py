@@ -53,6 +53,19 @@ class Listing:
     skipped: tuple[Skipped, ...] = ()
 
 
+def refuse_missing(inputs: Sequence[Path]) -> None:
+    """Refuse inputs of which not one is there: before a model is fetched for them, say.
+
+    One among others that are there fails alone, when its turn comes.
+
+    Raises:
+        AudioError: With the first.
+    """
+    if inputs and all(_is_missing(path) for path in inputs):
+        others = ", nor does anything else that was named" if len(inputs) > 1 else ""
+        raise AudioError(f"{inputs[0]} does not exist{others}", "check the spelling, and quote names with spaces")
+
+
 def find_songs(
     inputs: Iterable[Path],
     *,
@@ -178,6 +191,16 @@ def _is_hidden(entry: os.DirEntry[str]) -> bool:
         return False
     attributes: int = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0)
     return bool(attributes & _WINDOWS_HIDDEN)
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:  # there is something, and what is wrong with it will be said
+        return False
+    return False
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:

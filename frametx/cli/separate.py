@@ -17,7 +17,7 @@ from frametx.cli.console import say
 from frametx.cli.pipes import PIPE, without_pipes
 from frametx.cli.times import seconds_from
 from frametx.errors import EXIT_FAILED, AudioError, UsageError
-from frametx.songs import find_songs, read_list
+from frametx.songs import find_songs, read_list, refuse_missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,9 +78,10 @@ def separate(
     written = options.output_options(
         stems, format_, bit_depth, overwrite=overwrite, tags=not no_tags, title_suffix=not plain_title
     )
+    asked = _inputs(inputs, from_file)
     windows = _windows(ensemble, weights, crop, context, batch_size, compat, tta=tta, postprocess=postprocess)
     devices = device.split(",")
-    with _terminable(), without_pipes(_inputs(inputs, from_file), output) as (paths, folder):
+    with _terminable(), without_pipes(asked, output) as (paths, folder):
         from frametx.batch import plan_batch, run_batch  # noqa: PLC0415  (torch)
         from frametx.cli.batch_view import batch_view  # noqa: PLC0415  (rich.progress)
         from frametx.cli.transfer import transfer  # noqa: PLC0415  (rich.progress)
@@ -195,6 +196,8 @@ def _inputs(named: list[Path] | None, list_file: Path | None) -> list[Path]:
             inputs += read_list(text, list_file.parent)
     if not inputs:
         raise UsageError("there is nothing to separate", "name songs or folders: frametx separate song.flac")
+    if PIPE not in inputs:
+        refuse_missing(inputs)
     return inputs
 
 

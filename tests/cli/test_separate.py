@@ -140,6 +140,13 @@ class TestBadInput:
         assert message in outcome.err.splitlines()[0]
         assert not (tmp_path / "separated").exists() or not any((tmp_path / "separated").iterdir())
 
+    @pytest.mark.parametrize("names", [("missing.flac",), ("missing.flac", "nowhere/gone.wav")])
+    def test_misspelt_songs_are_said_before_a_model_is_fetched(self, frametx, names):
+        """There is no network here, so a download would be the first thing to fail."""
+        outcome = frametx("separate", *names, "-m", "v10")
+        assert outcome.code == 1
+        assert outcome.err.startswith("error: missing.flac does not exist")
+
     def test_does_not_stop_the_others(self, frametx, song, tiny_checkpoint, tmp_path):
         """The good song is separated, the exit code still says that one failed."""
         assert frametx("separate", "text.wav", song, "-m", tiny_checkpoint).code == 1
