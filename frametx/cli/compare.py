@@ -15,6 +15,7 @@ from frametx.cli.sections import section_times
 from frametx.cli.window_options import window_options
 from frametx.clock import clock_text
 from frametx.errors import UsageError
+from frametx.songs import refuse_missing
 
 Song = Annotated[Path, typer.Argument(help="The song.", show_default=False)]
 Models = Annotated[
@@ -52,6 +53,7 @@ def compare(
     instrumental and the strictest takes out; below each model's name stands the level of the vocals it hears.
     """
     times = None if section is None else section_times(section)
+    refuse_missing([song])
 
     from frametx.disagreement import disputed_ranges, measure_disagreement  # noqa: PLC0415  (torch)
     from frametx.separator import Separator  # noqa: PLC0415  (torch)

@@ -103,6 +103,13 @@ def test_one_model_cannot_disagree(frametx, finished, tiny_checkpoint):
     assert "takes two" in outcome.err
 
 
+def test_compare_says_that_a_song_is_misspelt_before_models_are_fetched(frametx):
+    """There is no network here, so a download would be the first thing to fail."""
+    outcome = frametx("compare", "sogn.flac", "-m", "v7,v8")
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: sogn.flac does not exist")
+
+
 def test_report_writes_a_page_a_picture_and_figures(frametx, finished):
     """The three files lie beside the stems; --json prints the figures."""
     outcome = frametx("report", "separated", "--song", "song.flac", "--json")
