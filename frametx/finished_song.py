@@ -21,7 +21,6 @@ from frametx.provenance import file_sha256
 from frametx.songs import SongFile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -69,7 +68,7 @@ def open_edits(song: Path, folder: Path, *, name: str = DEFAULT_NAME, restart: b
     """
     path = edit_list_path(song, folder)
     if restart or not path.exists():
-        return _begin(song, find_stems(song, folder, name), path)
+        return _begin(song, folder, name, path)
     edits = read_edit_list(path)
     if known_sha256(song) != edits.song.sha256:
         raise EditListError(
@@ -112,9 +111,10 @@ def find_stems(song: Path, folder: Path, name: str = DEFAULT_NAME) -> dict[Stem,
     return pairs[0]
 
 
-def _begin(song: Path, stems: Mapping[Stem, Path], path: Path) -> EditList:
+def _begin(song: Path, folder: Path, name: str, path: Path) -> EditList:
     with SongReader(song) as reader:
         sample_rate, channels = reader.sample_rate, reader.channels
+    stems = find_stems(song, folder, name)
     lengths = set()
     for file in stems.values():
         info = probe(file)
@@ -132,7 +132,7 @@ def _begin(song: Path, stems: Mapping[Stem, Path], path: Path) -> EditList:
     claimed = probe(song)
     if len(lengths) > 1 or (claimed.bit_depth is not None and claimed.n_samples not in {None, *lengths}):
         raise AudioError(
-            f"{song} and its stems in {path.parent} differ in length", "name the song that the stems were made from"
+            f"{song} and its stems in {folder} differ in length", "name the song that the stems were made from"
         )
     work = path.with_suffix("")
     digests = {stem: known_sha256(file) for stem, file in stems.items()}

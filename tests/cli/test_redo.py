@@ -83,6 +83,13 @@ def test_what_cannot_be_meant_is_said_before_any_work(frametx, finished, tiny_ch
     assert sorted(finished.rglob("*")) == before
 
 
+def test_redo_says_that_a_song_is_misspelt(frametx, finished):
+    """Not that its stems are missing."""
+    outcome = frametx("redo", "sogn.flac", "--section", "0:00-0:00.2")
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: sogn.flac does not exist")
+
+
 def test_compare_prints_lines_that_redo_takes(frametx, finished, tiny_checkpoint, other_checkpoint):
     """The table names both models, and the line below it can be typed as it stands."""
     models = f"{tiny_checkpoint},{other_checkpoint}"
