@@ -18,10 +18,12 @@ It ran in sittings, each going on from the checkpoint before:
                          weights then began at zero; no mono songs; crops of 128 to 256 frames
     steps 1700 to 3087   with a new optimiser and schedule; 8 % without vocals, 2 % vocals only; without `harmony` and `chops`
     steps 3087 to 3951   with a new schedule and 11 % without vocals, 1.5 % vocals only
-    steps 3951 to 4574   without `lead` and `again` (every mixture was new), 42 % true pairs, 11 % without vocals, 0.15 x the term of
-                         the error's energy, fewer harmonies, half of the single voices from the CC0 songs
-    steps 4574 to 5124   with these, 0.25 x that term and 34 % true pairs
-    from step 5124       as below, with 46 more minutes of re-sung voices, two thirds of them made of speech
+    steps 3951 to 4574   with 4.5 % harmonies and 3.5 % pieces of voices
+    all up to step 4574  without `lead` and `again` (every mixture was new), with 0.15 x the term of the error's energy, and from
+                         step 1450 on with 42 % true pairs and 45 % of the single voices from the CC0 songs
+    steps 4574 to 5124   with `lead`, `again`, 0.25 x that term and 34 % true pairs
+    from step 5124       as below, with 46 more minutes of re-sung voices, two thirds of them made of speech, all in the folder
+                         of the sung ones
 """
 
 import copy, math, os, sys, time
@@ -291,7 +293,7 @@ def sing_effects(x, rng, wet):
 
 
 def lead(n, rng):
-    """A synthesiser's melody, as voices are sung: gliding, with vibrato and a moving filter."""
+    """A synthesiser's melody, as voices are sung: gliding, with vibrato, filtered."""
     T = rng.uniform(0.12, 0.6) * SR
     k = int(n / T) + 2
     scale = (
@@ -465,7 +467,7 @@ class Mixer:
         return A, V
 
     def again(self, rng, n):
-        """Two of five new; else stems drawn before, mostly with other partners."""
+        """Two of five new; else stems drawn before, half of them with another partner."""
         if len(self.kept) < 24 or rng.random() < 0.4:
             A, V = self.stems(rng, n)
             self.kept.append((A, V))
