@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from frametx.device import dtype_name, pick_device, pick_dtype
-from frametx.ensemble import Rule, check_weights
 from frametx.selftest import agrees_with_cpu
 from frametx.snapshots import Model, resolve_models
 from frametx.windows import WindowOptions
@@ -55,7 +54,6 @@ def prepare(
     found, windows = resolve_models(
         models, windows or WindowOptions(), offline=offline, on_note=on_note, on_bytes=on_bytes
     )
-    check_weights(windows.weights, len(found), windows.rule or Rule.MIN)
     return Setup(models=tuple(found), windows=windows, device=str(place), precision=dtype_name(dtype))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from frametx.ensemble import Rule
+from frametx.ensemble import Rule, check_weights
 from frametx.errors import UsageError
-from frametx.manifest import Manifest, Snapshot, load_manifest
+from frametx.manifest import Manifest, Preset, Snapshot, load_manifest
 from frametx.models.checkpoint import load_network
 from frametx.store import Store
 from frametx.windows import WindowOptions
@@ -69,29 +69,50 @@ def resolve_models(
         DownloadError: A snapshot could not be fetched.
     """
     manifest = manifest or load_manifest()
-    names = _names(models, manifest) if isinstance(models, str | Path) else [str(name) for name in models]
-    names = names or [manifest.default]
-    preset = manifest.presets.get(names[0]) if len(names) == 1 else None
+    names = _names(models, manifest)
+    preset = _preset(names, manifest)
     if preset is not None:
         names = list(preset.models)
         windows = replace(windows, rule=windows.rule or Rule(preset.rule), weights=windows.weights or preset.weights)
-    store = Store()
-    found = []
-    for name in names:
-        path = Path(name).expanduser()
-        if _is_file(path):
-            found.append(Model(name=path.name, path=path))
-            continue
-        snapshot = _snapshot(name, manifest)
-        fetched = store.fetch(
-            snapshot,
-            offline=offline,
-            **{k: v for k, v in (("on_note", on_note), ("on_bytes", on_bytes)) if v},  # type: ignore[arg-type]
-        )
-        found.append(Model(name=name, path=fetched, architecture=snapshot.architecture))
-    if len({model.path for model in found}) < len(found):
+    check_weights(windows.weights, len(names), windows.rule or Rule.MIN)
+    meant = [_meant(name, manifest) for name in names]  # all of them before the first download
+    if len({str(one) if isinstance(one, Path) else one.name for one in meant}) < len(meant):
         raise UsageError(f"'{','.join(names)}' names one checkpoint twice", "name every model once")
+    store = Store()
+    told: dict[str, Any] = {key: value for key, value in (("on_note", on_note), ("on_bytes", on_bytes)) if value}
+    found = []
+    for name, one in zip(names, meant, strict=True):
+        if isinstance(one, Path):
+            found.append(Model(name=one.name, path=one))
+        else:
+            path = store.fetch(one, offline=offline, **told)
+            found.append(Model(name=name, path=path, architecture=one.architecture))
     return found, windows
+
+
+def model_names(models: str | Path | Sequence[str | Path]) -> list[str]:
+    """The single models that are meant, those of a preset in its place; nothing is fetched or looked up.
+
+    Raises:
+        UsageError: An empty name in a list.
+    """
+    manifest = load_manifest()
+    names = _names(models, manifest)
+    preset = _preset(names, manifest)
+    return names if preset is None else list(preset.models)
+
+
+def resolve_model(name: str | Path, *, offline: bool = False, on_note: Callable[[str], None] | None = None) -> Model:
+    """As `resolve_models`, for one.
+
+    Raises:
+        FrametxError: There is no such model, it is an ensemble, or it cannot be fetched.
+    """
+    n_models = len(model_names(name))
+    if n_models > 1:
+        raise UsageError(f"'{name}' is an ensemble of {n_models} models", "name one of them")
+    (model,), _ = resolve_models(name, WindowOptions(), offline=offline, on_note=on_note)
+    return model
 
 
 def load_model(name_or_path: str | Path = "", *, offline: bool = False) -> Network:
@@ -108,16 +129,16 @@ def load_model(name_or_path: str | Path = "", *, offline: bool = False) -> Netwo
     Raises:
         FrametxError: There is no such model, or it cannot be fetched or read.
     """
-    found, _ = resolve_models(name_or_path, WindowOptions(), offline=offline)
-    if len(found) > 1:
-        raise UsageError(f"'{name_or_path}' is an ensemble of {len(found)} models", "load them one by one")
-    return found[0].load()
+    return resolve_model(name_or_path, offline=offline).load()
 
 
-def _names(text: str | Path, manifest: Manifest) -> list[str]:
-    """The single names; the path of a file with a comma in its name is still one path."""
-    if str(text) == "":
+def _names(models: str | Path | Sequence[str | Path], manifest: Manifest) -> list[str]:
+    """What is named; the path of a file with a comma in its name is still one path."""
+    if not models:
         return [manifest.default]
+    if not isinstance(models, str | Path):
+        return [str(name) for name in models]
+    text = models
     if isinstance(text, Path) or Path(text).expanduser().is_file():
         return [str(text)]
     names = [name.strip() for name in text.split(",")]
@@ -126,13 +147,14 @@ def _names(text: str | Path, manifest: Manifest) -> list[str]:
     return names
 
 
-def _is_file(path: Path) -> bool:
-    return path.suffix.lower() in CHECKPOINT_SUFFIXES or (len(path.parts) > 1 and path.exists())
+def _preset(names: Sequence[str], manifest: Manifest) -> Preset | None:
+    return manifest.presets.get(names[0]) if len(names) == 1 else None
 
 
-def _snapshot(name: str, manifest: Manifest) -> Snapshot:
-    return manifest.snapshot(name) if name not in manifest.presets else _refuse_preset(name)
-
-
-def _refuse_preset(name: str) -> Snapshot:
-    raise UsageError(f"'{name}' is an ensemble of its own and can't be part of another", "name its models instead")
+def _meant(name: str, manifest: Manifest) -> Path | Snapshot:
+    path = Path(name).expanduser()
+    if path.suffix.lower() in CHECKPOINT_SUFFIXES or (len(path.parts) > 1 and path.exists()):
+        return path
+    if name in manifest.presets:
+        raise UsageError(f"'{name}' is an ensemble of its own and can't be part of another", "name its models instead")
+    return manifest.snapshot(name)

@@ -57,7 +57,10 @@ def compare(
 
     from frametx.disagreement import disputed_ranges, measure_disagreement  # noqa: PLC0415  (torch)
     from frametx.separator import Separator  # noqa: PLC0415  (torch)
+    from frametx.snapshots import model_names  # noqa: PLC0415  (torch)
 
+    if len(model_names(model)) < 2:
+        raise UsageError(f"'{model}' is one model; it takes two to disagree", "name several: -m v7,v8,v10")
     windows = window_options(crop=crop, context=context, batch_size=batch_size)
     separator = Separator(
         model,
@@ -67,8 +70,6 @@ def compare(
         offline=offline,
         on_note=(lambda _: None) if quiet or as_json else say,
     )
-    if len(separator.models) < 2:
-        raise UsageError(f"'{model}' is one model; it takes two to disagree", "name several: -m v7,v8,v10")
     from frametx.cli.progress import one_song_progress  # noqa: PLC0415  (rich.progress)
 
     with one_song_progress(song.name, quiet=quiet or as_json) as progress:

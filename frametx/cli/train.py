@@ -40,6 +40,7 @@ def train(
     """
     from dataclasses import replace  # noqa: PLC0415
 
+    from frametx.snapshots import resolve_model  # noqa: PLC0415  (torch)
     from frametx.training.config_file import read_config  # noqa: PLC0415
     from frametx.training.distributed import join_processes  # noqa: PLC0415  (torch)
     from frametx.training.loop import train as run  # noqa: PLC0415  (torch)
@@ -51,24 +52,13 @@ def train(
         if stop_after < 1:
             raise UsageError(f"--stop-after {stop_after} is no number of steps", "use 1 or more")
         training = replace(training, stop_after=stop_after)
-    path = None if start_from is None else _checkpoint(start_from)
+    path = None if start_from is None else resolve_model(start_from, on_note=say).path
     with join_processes(device) as process:
         table = None if quiet or not process.leads else _Table()
         with table or nullcontext():
             done = run(training, process, start_from=path, listener=table)
         if process.leads and not quiet:
             say(f"{done['step']} steps; {done['model']}")
-
-
-def _checkpoint(name: str) -> Path:
-    """The file of a snapshot's name or of a path."""
-    from frametx.snapshots import resolve_models  # noqa: PLC0415  (torch)
-    from frametx.windows import WindowOptions  # noqa: PLC0415  (torch)
-
-    found, _ = resolve_models(name, WindowOptions(), on_note=say)
-    if len(found) > 1:
-        raise UsageError(f"--from '{name}' is an ensemble of {len(found)} models", "name one of them")
-    return found[0].path
 
 
 class _Table:

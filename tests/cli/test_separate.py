@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from frametx import load_model
+from frametx.errors import UsageError
+
 
 def stems_of(folder):
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
@@ -204,6 +207,28 @@ def test_the_bundled_models_name_and_near_misses_are_explained(frametx, song):
     outcome = frametx("separate", song, "-m", "v11")
     assert outcome.code == 2
     assert "v10" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-m", "v7,v99"], "v99"),
+        (["-m", "v7,v8,v7"], "twice"),
+        (["-m", "v7,original"], "an ensemble of its own"),
+        (["-m", "v7,v8", "--ensemble", "mean", "--weights", "1"], "1 weights for 2 models"),
+    ],
+)
+def test_models_that_cannot_be_meant_are_refused_before_the_first_is_fetched(frametx, song, arguments, message):
+    """There is no network here, so a download of v7 would be the first thing to fail."""
+    outcome = frametx("separate", song, *arguments)
+    assert outcome.code == 2
+    assert message in outcome.err
+
+
+def test_one_network_of_an_ensemble_cannot_be_loaded():
+    """Nor is any of its networks fetched to find that out."""
+    with pytest.raises(UsageError, match="an ensemble of 2 models"):
+        load_model("v7,v8")
 
 
 def test_interrupting_exits_with_130_and_leaves_nothing(frametx_process, make_song, tiny_checkpoint, tmp_path):
