@@ -21,7 +21,7 @@ def keep_freed_memory() -> bool:
     """Let this process use freed blocks again instead of returning them.
 
     Saves a tenth of the time of the larger networks, which the kernel spent on page faults; the peak grows by 100 to
-    400 MB, for v7 by up to 1 GB, and then stays.
+    600 MB, for v7 by up to 1.3 GB, and then stays.
 
     Returns:
         Whether the C library could be told.
