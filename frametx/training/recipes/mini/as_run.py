@@ -22,8 +22,10 @@ It ran in sittings, each going on from the checkpoint before:
     all up to step 4574  without `lead` and `again` (every mixture was new), with 0.15 x the term of the error's energy, and from
                          step 1450 on with 42 % true pairs and 45 % of the single voices from the CC0 songs
     steps 4574 to 5124   with `lead`, `again`, 0.25 x that term and 34 % true pairs
-    from step 5124       as below, with 46 more minutes of re-sung voices, two thirds of them made of speech, all in the folder
+    steps 5124 to 6267   as below, with 46 more minutes of re-sung voices, two thirds of them made of speech, all in the folder
                          of the sung ones
+    from step 6267       as below, with 123 more minutes of these, 74 of them made of the speech of hedgewars-data and unknown-horizons alone,
+                         and a new schedule
 """
 
 import copy, math, os, sys, time

@@ -1,13 +1,13 @@
 """Decode the free music and speech of the recipe to memory-mappable arrays.
 
-    python decode.py MUSIC SONGS OUT      MUSIC: where get-music.sh unpacked; SONGS: the folder of CC0 stems
+    python decode.py MUSIC SONGS OUT      MUSIC: unpacked packages, a folder each; SONGS: the folder of CC0 stems
 
 Every output is a `.npy` of int16, `[samples, channels]` at 44.1 kHz, which `frametx train` maps instead of decoding:
 
     OUT/instrumentals   real music without voices, stereo
     OUT/pairs           the CC0 songs, `*_vocals` and `*_accompaniment`, stereo; the two validation songs are left out
     OUT/valid           the two validation songs
-    OUT/speech          speech, mono: one file a package, utterances in a random order
+    OUT/speech          speech, mono: one file a package or speaker, utterances in a random order
 """
 
 from __future__ import annotations
@@ -33,8 +33,12 @@ MUSIC = (
     "fretsonfire-songs-sectoid",
 )
 SPEECH = ("klettres-data", "ktuberling-data", "fillets-ng-data-cs", "fillets-ng-data-nl", "festvox-ru")
+SPEAKERS = {"hedgewars-data": "voices", "unknown-horizons": "voice"}
+"""Packages with the folder that holds a folder for each speaker."""
+NO_SPEAKERS = ("Robot",)
 VALIDATION = ("4.Potassium", "6.Caesium")
 SPEECH_SECONDS = 1800
+SHORTEST = 6000  # samples of an utterance
 SMALLEST_SONG = 400_000  # bytes; below it are sound effects and jingles
 
 
@@ -81,7 +85,7 @@ def speech(job: tuple[Path, Path]) -> float:
         except soundfile.LibsndfileError:
             continue
         peak = float(np.abs(samples).max(initial=0))
-        if len(samples) < SAMPLE_RATE // 2 or peak < 0.01:
+        if len(samples) < SHORTEST or peak < 0.01:
             continue
         parts.append(samples * (0.7 / peak))
         total += len(samples)
@@ -106,11 +110,14 @@ def main() -> None:
                 name = path.parent.name if path.name == "song.ogg" else path.stem
                 jobs.append((path, out / "instrumentals" / f"{package}__{name.replace(' ', '-')}.npy"))
     spoken = [(source / package, out / "speech" / f"{package}.npy") for package in SPEECH]
+    for package, parent in SPEAKERS.items():
+        folders = sorted((source / package).rglob(f"{parent}/*/"))
+        spoken += [(f, out / "speech" / f"{package}__{f.name}.npy") for f in folders if f.name not in NO_SPEAKERS]
     with ProcessPoolExecutor(2) as pool:
         seconds = sum(pool.map(music, jobs))
         sys.stdout.write(f"{len(jobs)} songs, {seconds / 3600:.2f} hours\n")
         seconds = sum(pool.map(speech, spoken))
-        sys.stdout.write(f"{len(spoken)} packages of speech, {seconds / 3600:.2f} hours\n")
+        sys.stdout.write(f"{len(spoken)} files of speech, {seconds / 3600:.2f} hours\n")
 
 
 if __name__ == "__main__":
