@@ -19,7 +19,7 @@ from frametx.errors import ManifestError, UsageError
 from frametx.manifest_fields import Rule, check_preset, check_snapshot, check_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
 FORMAT = 1
 
@@ -85,16 +85,6 @@ class Preset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """What `--model` asked for: one snapshot or several with the rule that joins them."""
-
-    name: str
-    snapshots: tuple[Snapshot, ...]
-    rule: Rule = "min"
-    weights: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """Everything that has a name.
 
@@ -114,49 +104,56 @@ class Manifest:
         """Look a snapshot up by its name or an alias.
 
         Raises:
-            UsageError: Nothing is called that; the nearest names are suggested.
+            UsageError: Nothing is called that, and the nearest names are suggested; or it is a preset.
         """
         if name in self.snapshots:
             return self.snapshots[name]
         for snapshot in self.snapshots.values():
             if name in snapshot.aliases:
                 return snapshot
-        raise self._unknown("snapshot", name, self.snapshots, self._aliases())
+        if name in self.presets:
+            raise UsageError(
+                f"{name!r} is an ensemble, and one model is wanted here",
+                f"its models are {', '.join(self.presets[name].models)}",
+            )
+        near = difflib.get_close_matches(name.lower(), [*self.snapshots, *self.presets, *self._aliases()], 3, 0.5)
+        known = ", ".join([*self.snapshots, *self.presets])
+        raise UsageError(
+            f"model {name!r} is not in models.toml; it has: {known}",
+            f"did you mean {' or '.join(near)}?" if near else "see `frametx models list`",
+        )
 
-    def resolve(self, text: str | None = None) -> Selection:
-        """Find what `text` asks for: a snapshot, a preset, or snapshots joined by commas (rule: min).
+    def names(self, text: str = "") -> list[str]:
+        """Take a list of names apart, for example `v10`, `original` or `v7,v8`; nothing is looked up.
 
         Args:
-            text: For example `v10`, `original` or `v7,v8`; None for the default.
+            text: Names with commas between them; empty: the default.
 
         Raises:
-            UsageError: A name is unknown, empty or given twice.
+            UsageError: A name in the list is empty.
         """
-        text = self.default if text is None else text.strip()
-        if text in self.presets:
-            preset = self.presets[text]
-            snapshots = tuple(self.snapshot(name) for name in preset.models)
-            return Selection(name=text, snapshots=snapshots, rule=preset.rule, weights=preset.weights)
-        names = [name.strip() for name in text.split(",")]
+        names = [name.strip() for name in (text or self.default).split(",")]
         if not all(names):
             raise UsageError(
                 f"the model list {text!r} has an empty name", "write the names with one comma between them"
             )
-        if len(names) == 1 and names[0] not in (*self.snapshots, *self._aliases()):
-            raise self._unknown("model", text, [*self.snapshots, *self.presets], self._aliases())
-        snapshots = tuple(self.snapshot(name) for name in names)
+        return names
+
+    def resolve(self, text: str = "") -> tuple[Snapshot, ...]:
+        """Find the snapshots that `text` asks for, as `names` reads it; those of a preset in its place.
+
+        Raises:
+            UsageError: A name is unknown, empty or given twice, or a preset is one of several.
+        """
+        names = self.names(text)
+        preset = self.presets.get(names[0]) if len(names) == 1 else None
+        snapshots = tuple(self.snapshot(name) for name in (preset.models if preset else names))
         if len({snapshot.name for snapshot in snapshots}) < len(snapshots):
             raise UsageError(f"the model list {text!r} names a snapshot twice", "name every snapshot once")
-        return Selection(name=text, snapshots=snapshots)
+        return snapshots
 
     def _aliases(self) -> list[str]:
         return [alias for snapshot in self.snapshots.values() for alias in snapshot.aliases]
-
-    def _unknown(self, kind: str, name: str, names: Iterable[str], aliases: Iterable[str]) -> UsageError:
-        names = list(names)
-        near = difflib.get_close_matches(name.lower(), [*names, *aliases], n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see `frametx models list`"
-        return UsageError(f"{kind} {name!r} is not in models.toml; it has: {', '.join(names)}", hint)
 
 
 def bundled_manifest_path() -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from frametx.ensemble import Rule, check_weights
 from frametx.errors import UsageError
 from frametx.manifest import Manifest, Preset, Snapshot, load_manifest
-from frametx.models.checkpoint import load_network
+from frametx.models.checkpoint import check_is_file, load_network
 from frametx.store import Store
 from frametx.windows import WindowOptions
 
@@ -65,14 +65,13 @@ def resolve_models(
 
     Raises:
         UsageError: A name that means nothing.
+        CheckpointError: A path that leads to no file.
         SnapshotMissing: A snapshot that is not here and may not be fetched.
         DownloadError: A snapshot could not be fetched.
     """
     manifest = manifest or load_manifest()
-    names = _names(models, manifest)
-    preset = _preset(names, manifest)
+    names, preset = _names(models, manifest)
     if preset is not None:
-        names = list(preset.models)
         windows = replace(windows, rule=windows.rule or Rule(preset.rule), weights=windows.weights or preset.weights)
     check_weights(windows.weights, len(names), windows.rule or Rule.MIN)
     meant = [_meant(name, manifest) for name in names]  # all of them before the first download
@@ -96,10 +95,8 @@ def model_names(models: str | Path | Sequence[str | Path]) -> list[str]:
     Raises:
         UsageError: An empty name in a list.
     """
-    manifest = load_manifest()
-    names = _names(models, manifest)
-    preset = _preset(names, manifest)
-    return names if preset is None else list(preset.models)
+    names, _ = _names(models, load_manifest())
+    return names
 
 
 def resolve_model(name: str | Path, *, offline: bool = False, on_note: Callable[[str], None] | None = None) -> Model:
@@ -132,29 +129,18 @@ def load_model(name_or_path: str | Path = "", *, offline: bool = False) -> Netwo
     return resolve_model(name_or_path, offline=offline).load()
 
 
-def _names(models: str | Path | Sequence[str | Path], manifest: Manifest) -> list[str]:
-    """What is named; the path of a file with a comma in its name is still one path."""
-    if not models:
-        return [manifest.default]
-    if not isinstance(models, str | Path):
-        return [str(name) for name in models]
-    text = models
-    if isinstance(text, Path) or Path(text).expanduser().is_file():
-        return [str(text)]
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise UsageError(f"the model list '{text}' has an empty name", "write the names with one comma between them")
-    return names
-
-
-def _preset(names: Sequence[str], manifest: Manifest) -> Preset | None:
-    return manifest.presets.get(names[0]) if len(names) == 1 else None
+def _names(models: str | Path | Sequence[str | Path], manifest: Manifest) -> tuple[list[str], Preset | None]:
+    """What is named, a preset taken apart; the path of a file with a comma in its name is still one path."""
+    if isinstance(models, Path) or (models and isinstance(models, str) and Path(models).expanduser().is_file()):
+        return [str(models)], None
+    names = manifest.names(models) if isinstance(models, str) else [str(name) for name in models or manifest.names()]
+    preset = manifest.presets.get(names[0]) if len(names) == 1 else None
+    return (names if preset is None else list(preset.models)), preset
 
 
 def _meant(name: str, manifest: Manifest) -> Path | Snapshot:
     path = Path(name).expanduser()
     if path.suffix.lower() in CHECKPOINT_SUFFIXES or (len(path.parts) > 1 and path.exists()):
+        check_is_file(path)
         return path
-    if name in manifest.presets:
-        raise UsageError(f"'{name}' is an ensemble of its own and can't be part of another", "name its models instead")
     return manifest.snapshot(name)

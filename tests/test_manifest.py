@@ -91,7 +91,7 @@ def test_the_manifest_knows_every_network():
 def test_the_default_works_without_a_download():
     """What is used when nothing is asked for comes with frametx."""
     manifest = load_manifest()
-    assert manifest.resolve().snapshots[0].bundled == "mini.safetensors"
+    assert manifest.resolve()[0].bundled == "mini.safetensors"
 
 
 @pytest.mark.parametrize(
@@ -104,10 +104,8 @@ def test_the_default_works_without_a_download():
     ],
 )
 def test_names_presets_and_lists_are_resolved(text, names):
-    """A preset, an alias and a list each mean their snapshots, joined by the smallest mask."""
-    selection = load_manifest().resolve(text)
-    assert [snapshot.name for snapshot in selection.snapshots] == names
-    assert selection.rule == "min"
+    """A preset, an alias and a list each mean their snapshots."""
+    assert [snapshot.name for snapshot in load_manifest().resolve(text)] == names
 
 
 @pytest.mark.parametrize(
@@ -117,7 +115,9 @@ def test_names_presets_and_lists_are_resolved(text, names):
         ("V10", "is not in", "did you mean v10"),
         ("gan1", "is not in", "gan-v1"),
         ("zebra", "is not in", "models list"),
-        ("v7,v71", "snapshot 'v71' is not in", "v7"),
+        ("v7,v71", "model 'v71' is not in", "v7"),
+        ("v7,orignal", "model 'orignal' is not in", "original"),
+        ("v9,original", "'original' is an ensemble", "its models are v7, v8, v10"),
         ("v7,", "empty name", "comma"),
         ("v7,v7.2", "twice", "once"),
     ],
@@ -144,9 +144,9 @@ def test_an_own_file_adds_snapshots_and_presets(write):
         'default = "mix"\n[snapshots.mine]\narchitecture = "v10"\nsources = ["https://host/m.pth"]\n'
         '[presets.mix]\nmodels = ["mine", "v8.1"]\nrule = "mean"\nweights = [2, 1]\n'
     )
-    selection = load_manifest(own).resolve()
-    assert [snapshot.name for snapshot in selection.snapshots] == ["mine", "v8"]
-    assert (selection.rule, selection.weights) == ("mean", (2.0, 1.0))
+    manifest = load_manifest(own)
+    assert [snapshot.name for snapshot in manifest.resolve()] == ["mine", "v8"]
+    assert (manifest.presets["mix"].rule, manifest.presets["mix"].weights) == ("mean", (2.0, 1.0))
 
 
 def test_a_bundled_snapshot_can_be_given_a_source(write):

@@ -281,7 +281,7 @@ def _open(models: Path | None, cache: Path | None) -> tuple[Manifest, Store]:
 
 def _chosen(manifest: Manifest, names: list[str]) -> list[Snapshot]:
     """Take presets apart and every snapshot once."""
-    chosen = {s.name: s for name in names for s in manifest.resolve(name).snapshots}
+    chosen = {s.name: s for name in names for s in manifest.resolve(name)}
     return list(chosen.values())
 
 

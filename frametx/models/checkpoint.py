@@ -147,11 +147,20 @@ def _size(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "a scalar"
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file as they are stored, wrappers and prefixes taken off."""
+def check_is_file(path: Path) -> None:
+    """Say early that a path leads to no file.
+
+    Raises:
+        CheckpointError: Nothing is there, or a folder.
+    """
     if not path.is_file():
         what = "is a folder, not a checkpoint" if path.is_dir() else "does not exist"
         raise CheckpointError(f"{path} {what}", "give a .pth or .safetensors file")
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a file as they are stored, wrappers and prefixes taken off."""
+    check_is_file(path)
     try:
         with path.open("rb") as file:
             head = file.read(HEAD)

@@ -214,7 +214,7 @@ def test_the_bundled_models_name_and_near_misses_are_explained(frametx, song):
     [
         (["-m", "v7,v99"], "v99"),
         (["-m", "v7,v8,v7"], "twice"),
-        (["-m", "v7,original"], "an ensemble of its own"),
+        (["-m", "v7,original"], "'original' is an ensemble"),
         (["-m", "v7,v8", "--ensemble", "mean", "--weights", "1"], "1 weights for 2 models"),
     ],
 )
@@ -223,6 +223,20 @@ def test_models_that_cannot_be_meant_are_refused_before_the_first_is_fetched(fra
     outcome = frametx("separate", song, *arguments)
     assert outcome.code == 2
     assert message in outcome.err
+
+
+def test_a_missing_checkpoint_is_said_before_the_model_beside_it_is_fetched(frametx, song):
+    """As above: the snapshot cannot be fetched here."""
+    outcome = frametx("separate", song, "-m", "v7,gone.pth")
+    assert outcome.code == 1
+    assert "gone.pth does not exist" in outcome.err
+
+
+def test_a_misspelt_ensemble_is_suggested(frametx, song):
+    """Not only single models are."""
+    outcome = frametx("separate", song, "-m", "orignal")
+    assert outcome.code == 2
+    assert "did you mean original" in outcome.err
 
 
 def test_one_network_of_an_ensemble_cannot_be_loaded():

@@ -13,6 +13,7 @@ Every output is a `.npy` of int16, `[samples, channels]` at 44.1 kHz, which `fra
 from __future__ import annotations
 
 import random
+import re
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -22,23 +23,49 @@ import soundfile
 import soxr
 
 SAMPLE_RATE = 44100
-MUSIC = (
-    "ufoai-music",
-    "warzone2100-music",
-    "nexuiz-music",
-    "singularity-music",
-    "hyperrogue-music",
-    "asc-music",
-    "fretsonfire-songs-muldjord",
-    "fretsonfire-songs-sectoid",
-)
+MUSIC = {
+    "ufoai-music": "",
+    "warzone2100-music": "",
+    "nexuiz-music": "",
+    "singularity-music": "",
+    "hyperrogue-music": "",
+    "asc-music": "",
+    "fretsonfire-songs-muldjord": "",
+    "fretsonfire-songs-sectoid": "",
+    "freeorion-data": "sound",
+    "megaglest-data": "music",
+    "naev-data": "music",
+    "redeclipse-data": "music",
+    "supertux-data": "music",
+    "supertuxkart-data": "music",
+    "unknown-horizons": "music",
+    "warmux-data": "music",
+    "wesnoth-1.16-music": "",
+    "widelands-data": "music",
+}
+"""Packages with what the path of a song contains."""
+VOICES_HEARD = ("nunc_dimittis", "Boom_boom_boom", "aminos-together", "asak-jadeflange")
+"""Left out, in part by their titles alone: somebody may sing in them."""
 SPEECH = ("klettres-data", "ktuberling-data", "fillets-ng-data-cs", "fillets-ng-data-nl", "festvox-ru")
-SPEAKERS = {"hedgewars-data": "voices", "unknown-horizons": "voice"}
-"""Packages with the folder that holds a folder for each speaker."""
-NO_SPEAKERS = ("Robot",)
+SPEAKERS = {
+    "0ad-data": r"/voice/(?!global)([^/]+)/.*/civ_((?:fe)?male)",
+    "gcin-voice": r"/([35])\.ogg$",
+    "hedgewars-data": r"/voices/(?!Robot)([^/]+)/",
+    "megaglest-data": r"/([^/]+)/units/(?!chicken|thunderbird|[^/]*berserk)([^/]+)/sounds/[^/]*(?:select|ack|click|command)",
+    "nexuiz-data": r"/sound/(?:player/([^/]+)|(tutorial)|announcer/(male))/",
+    "redeclipse-data": r"/sounds/(announcer)/",
+    "trigger-rally-data": r"/codriver/(paula|tim)/",
+    "ufoai-sound": r"/sound/(soldiers|civilians)/",
+    "unknown-horizons": r"/voice/([^/]+)/",
+    "warmux-data": r"/(voices)/",
+}
+"""Packages with the pattern of their utterances' paths, whose groups name the speaker; those below 44.1 kHz are left
+out."""
 VALIDATION = ("4.Potassium", "6.Caesium")
 SPEECH_SECONDS = 1800
+SPEAKER_SECONDS = 8  # a speaker with less is left out
 SHORTEST = 6000  # samples of an utterance
+SHORTEST_SONG = 30  # seconds
 SMALLEST_SONG = 400_000  # bytes; below it are sound effects and jingles
 
 
@@ -62,6 +89,8 @@ def music(job: tuple[Path, Path]) -> float:
     """Decode one song; a Frets on Fire song is its backing and its guitar together."""
     source, target = job
     samples = decode(source, 2)
+    if len(samples) < SHORTEST_SONG * SAMPLE_RATE:
+        return 0.0
     guitar = source.with_name("guitar.ogg")
     if source.name == "song.ogg" and guitar.is_file():
         other = decode(guitar, 2)
@@ -72,10 +101,9 @@ def music(job: tuple[Path, Path]) -> float:
     return len(samples) / SAMPLE_RATE
 
 
-def speech(job: tuple[Path, Path]) -> float:
-    """Join a package's utterances, each at the same peak, up to half an hour."""
-    folder, target = job
-    files = sorted(p for p in folder.rglob("*") if p.suffix in (".ogg", ".wav", ".opus"))
+def speech(job: tuple[list[Path], Path]) -> float:
+    """Join one speaker's utterances, each at the same peak and without the silence around it, up to half an hour."""
+    files, target = job
     random.Random(0).shuffle(files)  # noqa: S311  (an order, no secret)
     parts: list[np.ndarray] = []
     total = 0
@@ -87,12 +115,44 @@ def speech(job: tuple[Path, Path]) -> float:
         peak = float(np.abs(samples).max(initial=0))
         if len(samples) < SHORTEST or peak < 0.01:
             continue
+        heard = np.flatnonzero(np.abs(samples) > 0.01 * peak)
+        samples = samples[heard[0] : heard[-1] + 1]
         parts.append(samples * (0.7 / peak))
         total += len(samples)
         if total > SPEECH_SECONDS * SAMPLE_RATE:
             break
+    if total < SPEAKER_SECONDS * SAMPLE_RATE:
+        return 0.0
     save(target, np.concatenate(parts))
     return total / SAMPLE_RATE
+
+
+def files_of(package: Path) -> list[Path]:
+    """List a package's recordings."""
+    return sorted(p for p in package.rglob("*") if p.suffix in (".ogg", ".wav", ".opus", ".mp3") and not p.is_symlink())
+
+
+def songs_of(package: Path, part: str) -> list[tuple[Path, str]]:
+    """List the songs of a package, in paths that contain `part`, with their names."""
+    return [
+        (path, (path.parent.name if path.name == "song.ogg" else path.stem).replace(" ", "-"))
+        for path in files_of(package)
+        if part in str(path.relative_to(package).parent).lower()
+        and path.suffix != ".wav"
+        and path.name != "guitar.ogg"
+        and path.stat().st_size >= SMALLEST_SONG
+        and not path.stem.startswith(VOICES_HEARD)
+    ]
+
+
+def speakers_of(package: Path, pattern: str) -> dict[str, list[Path]]:
+    """Sort the utterances of a package by speaker."""
+    found: dict[str, list[Path]] = {}
+    for path in files_of(package):
+        match = re.search(pattern, "/" + path.relative_to(package).as_posix())
+        if match and soundfile.info(path).samplerate >= SAMPLE_RATE:
+            found.setdefault("-".join(group for group in match.groups() if group), []).append(path)
+    return found
 
 
 def main() -> None:
@@ -102,22 +162,18 @@ def main() -> None:
     for path in sorted(songs.glob("*.ogg")):
         folder = "valid" if path.name.startswith(VALIDATION) else "pairs"
         jobs.append((path, out / folder / f"{path.stem}.npy"))
-    for package in MUSIC:
-        for path in sorted((source / package).rglob("*")):
-            if path.suffix not in (".ogg", ".opus", ".mp3") or path.name == "guitar.ogg":
-                continue
-            if path.stat().st_size >= SMALLEST_SONG:
-                name = path.parent.name if path.name == "song.ogg" else path.stem
-                jobs.append((path, out / "instrumentals" / f"{package}__{name.replace(' ', '-')}.npy"))
-    spoken = [(source / package, out / "speech" / f"{package}.npy") for package in SPEECH]
-    for package, parent in SPEAKERS.items():
-        folders = sorted((source / package).rglob(f"{parent}/*/"))
-        spoken += [(f, out / "speech" / f"{package}__{f.name}.npy") for f in folders if f.name not in NO_SPEAKERS]
+    for package, part in MUSIC.items():
+        for path, name in songs_of(source / package, part):
+            jobs.append((path, out / "instrumentals" / f"{package}__{name}.npy"))
+    spoken = [(files_of(source / package), out / "speech" / f"{package}.npy") for package in SPEECH]
+    for package, pattern in SPEAKERS.items():
+        for speaker, files in speakers_of(source / package, pattern).items():
+            spoken.append((files, out / "speech" / f"{package}__{speaker}.npy"))
     with ProcessPoolExecutor(2) as pool:
         seconds = sum(pool.map(music, jobs))
         sys.stdout.write(f"{len(jobs)} songs, {seconds / 3600:.2f} hours\n")
         seconds = sum(pool.map(speech, spoken))
-        sys.stdout.write(f"{len(spoken)} files of speech, {seconds / 3600:.2f} hours\n")
+        sys.stdout.write(f"{len(spoken)} speakers, {seconds / 3600:.2f} hours\n")
 
 
 if __name__ == "__main__":
