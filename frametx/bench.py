@@ -12,13 +12,14 @@ import importlib
 import itertools
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from frametx.allocator import keep_freed_memory
+from frametx.allocator import freed_memory_returned, keep_freed_memory
 from frametx.device import pick_device, pick_dtype
 from frametx.errors import UsageError
 from frametx.fresh_process import in_fresh_process
@@ -28,6 +29,7 @@ from frametx.operations import operations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
 
     from frametx.models.network import Network
 
@@ -202,6 +204,7 @@ def _run(model: str, precision: str, width: int, device_name: str, against: str 
     network: Network = network_class(model)()  # type: ignore[call-arg]
     network = network.eval().requires_grad_(requires_grad=False).cast(pick_dtype(precision, device)).to(device)
     magnitude = torch.rand(1, network.in_channels, network.n_bins, width, device=device) ** 2
+    watch: AbstractContextManager[None] = nullcontext()
     forward: Callable[[Tensor], Tensor] = network
     if against is not None:
         function, tensors = implementation(against), network.state_dict()
@@ -211,8 +214,9 @@ def _run(model: str, precision: str, width: int, device_name: str, against: str 
 
     elif device.type == "cpu":
         keep_freed_memory()  # as separation does
+        watch = freed_memory_returned(network, width)
 
-    with torch.inference_mode():
+    with torch.inference_mode(), watch:
         forward(magnitude)
         _wait(device)
         start = time.perf_counter()

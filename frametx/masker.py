@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from frametx.allocator import freed_memory_returned
 from frametx.device import is_out_of_memory
 from frametx.errors import DeviceError
 from frametx.models.network import Feeding, Network
@@ -96,7 +97,8 @@ class Masker:
 
     def _logits(self, network: Network, features: Tensor) -> Tensor:
         try:
-            logits: Tensor = network(features)
+            with freed_memory_returned(network, features.shape[-1]):
+                logits: Tensor = network(features)
             return logits
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):

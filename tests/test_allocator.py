@@ -1,4 +1,4 @@
-"""Freed memory is used again."""
+"""Freed memory is used again, or returned where there is much of it."""
 
 import subprocess
 import sys
@@ -31,3 +31,37 @@ def test_blocks_that_were_freed_are_not_touched_for_the_first_time_again():
     if not kept:
         pytest.skip("this C library cannot be told")
     assert after < before / 4
+
+
+LAYERS = """
+import resource
+import sys
+from pathlib import Path
+import torch
+from frametx.allocator import freed_memory_returned, keep_freed_memory
+
+class Layer(torch.nn.Module):
+    def forward(self, x):
+        torch.ones(100_000_000)
+        return x
+
+def resident_bytes():
+    return resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[1])
+
+kept = keep_freed_memory()
+network = torch.nn.Sequential(Layer(), Layer())
+before = resident_bytes()
+with freed_memory_returned(network, int(sys.argv[1])):
+    network(torch.ones(1))
+print(int(kept), resident_bytes() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks glibc")
+@pytest.mark.parametrize(("n_frames", "returned"), [(2048, False), (2049, True)])
+def test_only_a_long_window_returns_what_it_freed(n_frames, returned):
+    command = [sys.executable, "-c", LAYERS, str(n_frames)]
+    kept, grown = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    if not kept:
+        pytest.skip("this C library cannot be told")
+    assert (grown < 200_000_000) == returned
