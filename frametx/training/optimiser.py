@@ -1,13 +1,15 @@
-"""Steps of the weights: AdamW, its schedule, the averaged weights."""
+"""Steps of the weights: the optimiser, its schedule, the averaged weights."""
 
 from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+
+from frametx.training.muon import Muon, is_matrix
 
 if TYPE_CHECKING:
     from frametx.models.network import Network
@@ -15,12 +17,21 @@ if TYPE_CHECKING:
 
 
 def optimiser_for(network: nn.Module, config: OptimiserConfig) -> torch.optim.AdamW:
-    """AdamW that shrinks matrices and kernels, and leaves norms and biases alone."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    """The config's optimiser; it shrinks matrices and kernels, and leaves norms and biases alone."""
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for module in network.modules():
+        for parameter in module.parameters(recurse=False):
+            if parameter.requires_grad:
+                (matrices if is_matrix(module, parameter) else others).append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": config.weight_decay, "matrices": True},
+        {"params": [p for p in others if p.ndim > 1], "weight_decay": config.weight_decay, "matrices": False},
+        {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0, "matrices": False},
     ]
+    groups = [group for group in groups if group["params"]]
+    if config.kind == "muon":
+        return Muon(groups, lr=config.learning_rate, betas=config.betas)
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
 
 

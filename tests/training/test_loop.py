@@ -58,10 +58,13 @@ def test_the_command_learns_a_toy_set_and_leaves_a_model(write_config):
     assert list((run / "tensorboard").iterdir())
 
 
-def test_an_interrupted_training_goes_on_exactly(write_config):
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_an_interrupted_training_goes_on_exactly(write_config, kind):
     """Stopped after three steps and run again, the weights are those of a run without a stop."""
-    straight = trained(write_config("straight", steps=6))
-    stopped = write_config("stopped", steps=6, top="stop_after = 3")
+    sizes = "{ channels = [32, 32, 32], maps = [2, 2, 2], hidden = [16, 16, 16], heads = 2, n_fft = 256 }"
+    changes = {"steps": 6, "sizes": sizes, "optimiser": f'kind = "{kind}"'}
+    straight = trained(write_config("straight", **changes))
+    stopped = write_config("stopped", top="stop_after = 3", **changes)
     trained(stopped)
     stopped.write_text(stopped.read_text("utf-8").replace("stop_after = 3", ""), encoding="utf-8")
     assert_same(weights(trained(stopped)), weights(straight))
