@@ -38,10 +38,15 @@ PROGRESSIONS = (
 NOTES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 
 
+def grooves_of(library: Path) -> list[str]:
+    """List the grooves of a library file that can carry a whole piece; some files have none."""
+    grooves = re.findall(r"(?im)^\s*DefGroove\s+(\S+)", library.read_text(encoding="latin-1"))
+    return [name for name in grooves if "end" not in name.lower() and "intro" not in name.lower()]
+
+
 def score(library: Path, rng: random.Random) -> str:
     """Write a piece for mma: 40 bars in one key, two progressions in turn, in one of a library file's grooves."""
-    grooves = re.findall(r"(?im)^\s*DefGroove\s+(\S+)", library.read_text(encoding="latin-1"))
-    groove = rng.choice([name for name in grooves if "end" not in name.lower() and "intro" not in name.lower()])
+    groove = rng.choice(grooves_of(library))
     lines = [
         f"Include {library}",
         f"Tempo {rng.randint(70, 150)}",
@@ -83,7 +88,11 @@ def main() -> None:
     rng = random.Random(int(sys.argv[4]) if len(sys.argv) > 4 else 0)  # noqa: S311  (music, no secret)
     home = music / "mma/usr/share/mma"
     fonts = sorted(music.rglob("*.sf2")) + sorted(music.rglob("*.sf3"))
-    libraries = [p for p in sorted((home / "lib/stdlib").glob("*.mma")) if not p.stem.startswith(("metronome", "none"))]
+    libraries = [
+        p
+        for p in sorted((home / "lib/stdlib").glob("*.mma"))
+        if not p.stem.startswith(("metronome", "none")) and grooves_of(p)
+    ]
     out.mkdir(parents=True, exist_ok=True)
     made = 0
     with tempfile.TemporaryDirectory() as folder:
