@@ -3,7 +3,7 @@
 Every network is built at its released sizes with random weights and runs in a process of its own, one at a time, so that
 its peak memory is its own. Of a song's many windows only the first touches new memory and chooses kernels, so the second
 is timed. The machine's peaks are measured in the same run: a matrix product and a convolution that suit it well. Another
-implementation can be measured beside each network, with the same weights and window.
+implementation can be measured before each network, once for all precisions, with the same weights and window.
 """
 
 from __future__ import annotations
@@ -138,11 +138,17 @@ def bench(
         implementation(against)
     peaks = {precision: in_fresh_process(_peaks, precision, device) for precision in precisions}
     results = []
-    for model, precision, width in itertools.product(models, precisions, frames):
-        result = _measure(model, precision, width, device, peaks[precision], against)
-        results.append(result)
-        if on_result:
-            on_result(result)
+    for model, n_frames in itertools.product(models, frames):
+        with torch.device("meta"):
+            network: Network = network_class(model)()  # type: ignore[call-arg]
+        width = network.fitting_width(n_frames)
+        other = None if against is None else in_fresh_process(_run, model, "fp32", width, device, against)
+        for precision in precisions:
+            run = in_fresh_process(_run, model, precision, width, device)
+            result = _measurement(network, precision, width, peaks[precision], run, other)
+            results.append(result)
+            if on_result:
+                on_result(result)
     return list(peaks.values()), results
 
 
@@ -165,16 +171,13 @@ def implementation(name: str) -> Callable[[str, dict[str, Tensor], Tensor], Tens
     return found
 
 
-def _measure(model: str, precision: str, frames: int, device: str, peaks: Peaks, against: str | None) -> Measurement:
-    with torch.device("meta"):
-        blank: Network = network_class(model)()  # type: ignore[call-arg]
-    width = blank.fitting_width(frames)
-    flop = operations(blank, width)
-    run = in_fresh_process(_run, model, precision, width, device)
+def _measurement(
+    network: Network, precision: str, width: int, peaks: Peaks, run: Run, other: Run | None
+) -> Measurement:
     audio = width * HOP / SAMPLE_RATE
-    gflops = flop / run.seconds / 1e9
+    gflops = operations(network, width) / run.seconds / 1e9
     return Measurement(
-        model=model,
+        model=network.architecture,
         precision=precision,
         frames=width,
         seconds=run.seconds,
@@ -184,7 +187,7 @@ def _measure(model: str, precision: str, frames: int, device: str, peaks: Peaks,
         percent_of_convolution_peak=100 * gflops / peaks.convolution,
         peak_bytes=run.peak_bytes,
         song_seconds=SONG_SECONDS * run.seconds / audio,
-        other=None if against is None else _compare(run, in_fresh_process(_run, model, "fp32", width, device, against)),
+        other=None if other is None else _compare(run, other),
     )
 
 
