@@ -32,18 +32,47 @@ MUSIC = {
     "asc-music": "",
     "fretsonfire-songs-muldjord": "",
     "fretsonfire-songs-sectoid": "",
-    "freeorion-data": "sound",
-    "megaglest-data": "music",
-    "naev-data": "music",
-    "redeclipse-data": "music",
-    "supertux-data": "music",
-    "supertuxkart-data": "music",
-    "unknown-horizons": "music",
-    "warmux-data": "music",
+    "freeorion-data": "sound/",
+    "megaglest-data": "music/",
+    "naev-data": "music/",
+    "redeclipse-data": "music/",
+    "supertux-data": "music/",
+    "supertuxkart-data": "music/",
+    "unknown-horizons": "music/",
+    "warmux-data": "music/",
     "wesnoth-1.16-music": "",
-    "widelands-data": "music",
+    "widelands-data": "music/",
+    "a7xpg-data": "",
+    "adonthell-data": "",
+    "ardentryst": "music/",
+    "berusky2-data": "music/",
+    "colobot-common-sounds": "music/",
+    "extremetuxracer-data": "music/",
+    "flare-game": "music/",
+    "freecol": "music/",
+    "frozen-bubble-data": "",
+    "gunroar-data": "",
+    "lincity-ng-data": "music/",
+    "lugaru-data": "",
+    "mu-cade-data": "",
+    "noiz2sa-data": "",
+    "openclonk-data": "",
+    "parsec47-data": "",
+    "pathological": "",
+    "pinball-data": "",
+    "planetblupi-music-ogg": "music00[01246]",
+    "powermanga-data": "",
+    "rrootage-data": "",
+    "scorched3d-data": "music/",
+    "starfighter-data": "music/",
+    "titanion-data": "",
+    "torus-trooper-data": "",
+    "trackballs-data": "music/tb_",
+    "tumiki-fighters-data": "",
+    "tuxfootball": "",
+    "xmoto-data": "music/",
 }
-"""Packages with what the path of a song contains."""
+"""Packages with the pattern of their songs' paths, in lower case. Planet Blupi's are long and alike, so half of them do."""
 VOICES_HEARD = ("nunc_dimittis", "Boom_boom_boom", "aminos-together", "asak-jadeflange")
 """Left out, in part by their titles alone: somebody may sing in them."""
 SPEECH = ("klettres-data", "ktuberling-data", "fillets-ng-data-cs", "fillets-ng-data-nl", "festvox-ru")
@@ -132,12 +161,12 @@ def files_of(package: Path) -> list[Path]:
     return sorted(p for p in package.rglob("*") if p.suffix in (".ogg", ".wav", ".opus", ".mp3") and not p.is_symlink())
 
 
-def songs_of(package: Path, part: str) -> list[tuple[Path, str]]:
-    """List the songs of a package, in paths that contain `part`, with their names."""
+def songs_of(package: Path, pattern: str) -> list[tuple[Path, str]]:
+    """List the songs of a package, whose paths match the pattern, with their names."""
     return [
         (path, (path.parent.name if path.name == "song.ogg" else path.stem).replace(" ", "-"))
         for path in files_of(package)
-        if part in str(path.relative_to(package).parent).lower()
+        if re.search(pattern, path.relative_to(package).as_posix().lower())
         and path.suffix != ".wav"
         and path.name != "guitar.ogg"
         and path.stat().st_size >= SMALLEST_SONG
@@ -162,8 +191,8 @@ def main() -> None:
     for path in sorted(songs.glob("*.ogg")):
         folder = "valid" if path.name.startswith(VALIDATION) else "pairs"
         jobs.append((path, out / folder / f"{path.stem}.npy"))
-    for package, part in MUSIC.items():
-        for path, name in songs_of(source / package, part):
+    for package, pattern in MUSIC.items():
+        for path, name in songs_of(source / package, pattern):
             jobs.append((path, out / "instrumentals" / f"{package}__{name}.npy"))
     spoken = [(files_of(source / package), out / "speech" / f"{package}.npy") for package in SPEECH]
     for package, pattern in SPEAKERS.items():
