@@ -29,14 +29,19 @@ def shapes_of(network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("name", RECORDED)
 class TestRecordings:
     def test_outputs_are_the_originals(self, name, recording_of):
-        """In float32 and in float64 the logits are the recorded ones within the recording's own tolerance."""
+        """In float32 and in float64 the logits are the recorded ones within the recording's own tolerance.
+
+        A table of sines in float32 ends in other last bits on other processors; a recording names a tolerance for that.
+        """
         recording = recording_of(name)
         network = NETWORKS[RECORDED[name]](**sizes_of(name, recording)).eval()
         recording.fill(network)
         with torch.inference_mode():
             assert recording.error(network(recording.input())) <= recording.meta["rtol32"]
             network.double()
-            assert recording.error(network(recording.input().double())) <= recording.meta["rtol64"]
+            has_table = any(key.endswith(".pe") for key in network.state_dict())
+            tolerance = min(recording.meta["rtol64_other_buffers"], 2e-6) if has_table else recording.meta["rtol64"]
+            assert recording.error(network(recording.input().double())) <= tolerance
 
     def test_sizes_are_read_back_from_the_tensors(self, name, recording_of):
         """The constructor's values follow from names and shapes of the tensors alone."""
