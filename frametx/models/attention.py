@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frametx.models.convolutions import Conv, convolve_together
-from frametx.models.held import Workspace, attend_blockwise, worthwhile
+from frametx.models.held import Workspace, attend_blockwise, score_dtype, worthwhile
 from frametx.models.layers import RotaryEmbedding
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def attend(scores: Scores, value: Tensor, chain: str | None = None) -> Tensor:
         `[b a t f]`, heads merged.
     """
     b, a, t, h, d = value.shape
-    if worthwhile(value) and (chain or len(scores.terms) > 1):
+    if worthwhile(value, summed=chain is not None or len(scores.terms) > 1):
         return attend_blockwise(scores.terms, value, scores.workspace, chain)
     query, key = scores.concatenated()
     width = max(query.shape[-1], d)
@@ -103,18 +103,14 @@ def attend_to(scores: Tensor, value: Tensor) -> Tensor:
     Returns:
         `[b a t f]`, heads merged.
     """
-    y = scores.softmax(dim=-1, dtype=_softmax_dtype(scores)).to(value.dtype) @ value.transpose(2, 3)  # b a h t d
+    y = scores.softmax(dim=-1, dtype=score_dtype(scores)).to(value.dtype) @ value.transpose(2, 3)  # b a h t d
     return y.transpose(2, 3).flatten(3)
 
 
 def products(query: Tensor, key: Tensor) -> Tensor:
     """Return the scores `[b a h t t]` of a rotated query and key `[b a t h d]`, in float32 at least."""
     scores = query.transpose(2, 3) @ key.permute(0, 1, 3, 4, 2)
-    return scores.to(_softmax_dtype(scores))
-
-
-def _softmax_dtype(scores: Tensor) -> torch.dtype:
-    return torch.float64 if scores.dtype == torch.float64 else torch.float32
+    return scores.to(score_dtype(scores))
 
 
 def _apply(projections: Sequence[nn.Module], x: Tensor) -> list[Tensor]:

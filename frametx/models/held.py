@@ -6,6 +6,8 @@ computed from the nearest buffer: with what is missing added, and with what is t
 
 Everything is done for one head and a block of queries at a time, so that scores are updated, turned into weights and
 applied while they lie in the cache. The weights of a whole window never exist.
+
+Factors of bfloat16 are multiplied in it, which rounds a product about as much as its factors were; sums are float32.
 """
 
 from __future__ import annotations
@@ -53,17 +55,30 @@ class Workspace:
     def buffer(self, name: str, like: Factor) -> Held | None:
         """Return the buffer of a chain, made on first use; None where it would be too large."""
         b, a, t, h, _ = like.query.shape
-        if b * a * h * t * t * like.query.element_size() > LIMIT_BYTES:
+        dtype = score_dtype(like.query)
+        if b * a * h * t * t * dtype.itemsize > LIMIT_BYTES:
             return None
         if name not in self.buffers:
-            self.buffers[name] = Held(like.query.new_empty(b * a * h, t, t))
+            self.buffers[name] = Held(like.query.new_empty(b * a * h, t, t, dtype=dtype))
         return self.buffers[name]
 
 
-def worthwhile(value: Tensor) -> bool:
-    """Tell whether this way of attending is the faster one for values `[b a t h d]`."""
-    wide = value.dtype in (torch.float32, torch.float64)
-    return value.device.type == "cpu" and wide and value.shape[2] >= MIN_FRAMES and not torch.is_grad_enabled()
+def score_dtype(factor: Tensor) -> torch.dtype:
+    """The format in which scores are summed and their softmax is taken: float32 at least."""
+    return torch.float64 if factor.dtype == torch.float64 else torch.float32
+
+
+def worthwhile(value: Tensor, *, summed: bool) -> bool:
+    """Tell whether this way of attending is the faster one.
+
+    Args:
+        value: `[b a t h d]`.
+        summed: Whether the scores are a sum, or will be part of one.
+    """
+    if value.device.type != "cpu" or value.shape[2] < MIN_FRAMES or torch.is_grad_enabled():
+        return False
+    # fused attention multiplies bfloat16 no faster than float32, matrix products do
+    return value.dtype == torch.bfloat16 or (summed and value.dtype in (torch.float32, torch.float64))
 
 
 def attend_blockwise(terms: Terms, value: Tensor, workspace: Workspace | None, chain: str | None) -> Tensor:
@@ -86,8 +101,9 @@ def attend_blockwise(terms: Terms, value: Tensor, workspace: Workspace | None, c
     values = value.permute(0, 1, 3, 2, 4).reshape(b * a * h, t, d)
     out = value.new_empty(b, a, t, h * d)
     heads = out.view(b, a, t, h, d).permute(0, 1, 3, 2, 4)
-    size = max(16, BLOCK_BYTES // (t * value.element_size()))
-    scratch, weights = value.new_empty(2, min(size, t), t)
+    dtype = score_dtype(value)
+    size = max(16, BLOCK_BYTES // (t * dtype.itemsize))
+    scratch, weights = value.new_empty(2, min(size, t), t, dtype=dtype)
     fresh = held is None or not held.terms
     for i in range(b * a * h):
         head = heads[i // (a * h), i // h % a, i % h]
@@ -96,14 +112,17 @@ def attend_blockwise(terms: Terms, value: Tensor, workspace: Workspace | None, c
             scores = scratch[: end - start] if held is None else held.tensor[i, start:end]
             _update(scores, query[i, start:end], key[i], [other.tensor[i, start:end] for other in added], fresh=fresh)
             torch.softmax(scores, -1, out=weights[: end - start])
-            head[start:end] = weights[: end - start] @ values[i]
+            head[start:end] = weights[: end - start].to(value.dtype) @ values[i]
     if held is not None:
         held.terms = dict(terms)
     return out
 
 
 def _update(scores: Tensor, query: Tensor, key: Tensor, added: list[Tensor], *, fresh: bool) -> None:
-    if fresh:
+    if query.dtype != scores.dtype:
+        product = query @ key.t()
+        scores.copy_(product) if fresh else scores.add_(product)
+    elif fresh:
         torch.mm(query, key.t(), out=scores)
     else:
         scores.addmm_(query, key.t())

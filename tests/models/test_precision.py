@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from frametx.models import held
 from frametx.models.detect import NETWORKS
 
 # sizes at which random weights give masks all over the range; others amplify rounding by squares (see their ReLU)
@@ -23,8 +24,11 @@ def network(request):
     return NETWORKS[request.param](**SIZES[request.param]).eval()
 
 
-def test_bfloat16_masks_stay_near(network):
+@pytest.mark.parametrize("blockwise_from", [1, 512])
+def test_bfloat16_masks_stay_near(network, blockwise_from, monkeypatch):
     """A network cast to bfloat16 gives the float32 masks within 0.02 everywhere and 0.002 on average."""
+    monkeypatch.setattr(held, "MIN_FRAMES", blockwise_from)
+    monkeypatch.setattr(held, "PASS_WIDTH", 2)
     x = torch.rand(1, network.in_channels, network.n_bins, 64) ** 2
     with torch.inference_mode():
         expected = network(x).sigmoid()

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frametx.models import held, strips
+from frametx.models.attention import Factor
 from frametx.models.convolutions import Conv
 from frametx.models.detect import NETWORKS
 from frametx.models.strips import in_strips
@@ -48,3 +49,16 @@ def test_scores_in_blocks_are_all_scores(name, limit, recording_of, monkeypatch)
     recording.fill(network)
     with torch.inference_mode():
         assert recording.error(network(recording.input())) <= recording.meta["rtol32"]
+
+
+def test_a_kept_sum_of_bfloat16_products_is_float32():
+    """What a later layer adds still counts beside a large score of an earlier one."""
+    one = torch.ones(1, 1, 8, 1, 1, dtype=torch.bfloat16)
+    frames = torch.arange(8, dtype=torch.bfloat16).view(1, 1, 8, 1, 1)
+    large, small = Factor(256 * one, one), Factor(one, frames / 16)
+    workspace = held.Workspace()
+    with torch.inference_mode():
+        held.attend_blockwise({large: 1}, frames, workspace, "chain")
+        got = held.attend_blockwise({large: 1, small: 1}, frames, workspace, "chain")
+    weights = (torch.arange(8.0) / 16).softmax(dim=0)
+    assert torch.allclose(got.float(), weights @ torch.arange(8.0), atol=0.02)
