@@ -26,10 +26,17 @@ class MultichannelLayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `[b c t f]`."""
+        if x.dtype == torch.bfloat16 and x.device.type == "cpu" and not torch.is_grad_enabled():
+            return self._each_channel(x)
         normal = F.layer_norm(x.to(self.weight.dtype), x.shape[-1:], eps=self.EPS)
         if torch.is_grad_enabled():
             return torch.addcmul(self.bias, normal, self.weight).to(x.dtype)
         return torch.addcmul(self.bias, normal, self.weight, out=normal).to(x.dtype)
+
+    def _each_channel(self, x: Tensor) -> Tensor:
+        """Compute in float32 what is read and written in bfloat16, without a float32 copy: for rows that share a weight."""
+        parameters = zip(x.unbind(1), self.weight.squeeze(1), self.bias.squeeze(1), strict=True)
+        return torch.stack([F.layer_norm(y, y.shape[-1:], w, b, self.EPS) for y, w, b in parameters], dim=1)
 
 
 class _SharedLayerNorm(nn.LayerNorm):
