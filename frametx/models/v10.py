@@ -70,7 +70,7 @@ class EncoderTransformer(nn.Module):
 
     def _feed_forward(self, x: Tensor, maps: Tensor) -> Tensor:
         h = self.conv2(leaky_relu(self.conv1(self.norm2(torch.cat((x, maps), dim=1)))))
-        return torch.cat((add(h, x), maps), dim=1)
+        return torch.cat((add(h.contiguous(), x), maps), dim=1)
 
 
 class DecoderTransformer(nn.Module):
@@ -113,7 +113,7 @@ class DecoderTransformer(nn.Module):
 
     def _feed_forward(self, x: Tensor, *appended: Tensor) -> Tensor:
         h = self.conv2(leaky_relu(self.conv1(self.norm3(torch.cat((x, *appended), dim=1)))))
-        return torch.cat((add(h, x), *appended), dim=1)
+        return torch.cat((add(h.contiguous(), x), *appended), dim=1)
 
 
 class V10(Network):
