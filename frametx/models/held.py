@@ -13,6 +13,8 @@ Factors of bfloat16 are multiplied in it, which rounds a product about as much a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import reduce
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import torch
@@ -131,18 +133,19 @@ def _update(scores: Tensor, query: Tensor, key: Tensor, added: list[Tensor], *, 
 
 
 def _nearest(terms: Terms, held: Held | None, others: list[Held]) -> tuple[list[Held], Terms]:
-    """Choose the buffers to add so that little is left to compute; returns them and what is left."""
-    left = _without(terms, held.terms) if held else dict(terms)
-    added: list[Held] = []
-    while True:
-        best = min(
-            (other for other in others if other.terms), key=lambda o: _width(_without(left, o.terms)), default=None
-        )
-        if best is None or _width(_without(left, best.terms)) + PASS_WIDTH >= _width(left):
-            return added, left
-        left = _without(left, best.terms)
-        added.append(best)
-        others = [other for other in others if other is not best]
+    """Choose the buffers to add so that little is left to compute; returns them and what is left.
+
+    All choices are tried, for two buffers may be worth adding where either alone is not: there are at most two or three.
+    """
+    start = _without(terms, held.terms) if held else dict(terms)
+    written = [other for other in others if other.terms]
+    choices = [list(some) for n in range(len(written) + 1) for some in combinations(written, n)]
+
+    def left(added: list[Held]) -> Terms:
+        return reduce(_without, (buffer.terms for buffer in added), start)
+
+    best = min(choices, key=lambda added: _width(left(added)) + PASS_WIDTH * len(added))
+    return best, left(best)
 
 
 def _without(terms: Terms, other: Terms) -> Terms:

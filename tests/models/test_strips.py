@@ -62,3 +62,27 @@ def test_a_kept_sum_of_bfloat16_products_is_float32():
         got = held.attend_blockwise({large: 1, small: 1}, frames, workspace, "chain")
     weights = (torch.arange(8.0) / 16).softmax(dim=0)
     assert torch.allclose(got.float(), weights @ torch.arange(8.0), atol=0.02)
+
+
+def test_buffers_that_help_only_together_are_added_together(monkeypatch):
+    """A factor that occurs twice is not computed anew when two buffers hold it once each."""
+    monkeypatch.setattr(held, "PASS_WIDTH", 2)
+    multiplied = []
+    update = held._update
+
+    def watched(scores, query, key, added, *, fresh):
+        multiplied.append(query.shape[-1])
+        update(scores, query, key, added, fresh=fresh)
+
+    monkeypatch.setattr(held, "_update", watched)
+    wide, narrow, own = (Factor(torch.randn(1, 1, 8, 1, width), torch.randn(1, 1, 8, 1, width)) for width in (64, 1, 1))
+    value = torch.randn(1, 1, 8, 1, 4)
+    workspace = held.Workspace()
+    with torch.inference_mode():
+        held.attend_blockwise({wide: 1}, value, workspace, "first")
+        held.attend_blockwise({wide: 1, narrow: 1}, value, workspace, "second")
+        got = held.attend_blockwise({wide: 2, narrow: 1, own: 1}, value, workspace, None)
+    assert multiplied[-1] == 1
+    terms = ((wide, 2), (narrow, 1), (own, 1))
+    scores = sum(n * factor.query[0, 0, :, 0] @ factor.key[0, 0, :, 0].t() for factor, n in terms)
+    assert torch.allclose(got[0, 0], scores.softmax(dim=-1) @ value[0, 0, :, 0], atol=1e-5)
