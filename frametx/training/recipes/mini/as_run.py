@@ -1,12 +1,12 @@
 # mypy: ignore-errors
 """The program that made the weights in the package, as it ran; a record, not maintained. `frametx train` grew from it.
 
-    OUT=run END=HH:MM python as_run.py DATA
+    FROM=mini.safetensors END=HH:MM MUON=1 LR=1e-3 FRESH=0.5 EMA=0.998 OUT=run torchrun --nproc-per-node 2 as_run.py DATA
 
-DATA holds what decode.py, resing.py and backing.py wrote; backing and re-sung voices were still being made while it ran.
-The schedule follows the clock from the start to END. Only paths and imports differ from what ran.
+DATA holds what decode.py, resing.py, other_singers.py and backing.py wrote; re-sung voices were still being made while it
+ran. The schedule follows the clock from the start to END. Only paths and imports differ from what ran.
 
-It ran in sittings, each going on from the checkpoint before:
+It ran in sittings, each going on from the weights before:
 
     steps    0 to  359   without `spread` and narrowed instrumentals, 25 % true pairs, 42 % of the other voices from the CC0
                          songs, 10 % without vocals, 3 % vocals only
@@ -24,8 +24,17 @@ It ran in sittings, each going on from the checkpoint before:
     steps 4574 to 5124   with `lead`, `again`, 0.25 x that term and 34 % true pairs
     steps 5124 to 6267   as below, with 46 more minutes of re-sung voices, two thirds of them made of speech, all in the folder
                          of the sung ones
-    from step 6267       as below, with 123 more minutes of these, 74 of them made of the speech of hedgewars-data and unknown-horizons alone,
-                         and a new schedule
+    steps 6267 to 7793   with 123 more minutes of these, 74 of them made of the speech of hedgewars-data and unknown-horizons
+                         alone, and a new schedule
+    all up to step 7793  20 % of the music rendered, 25 % of it from the CC0 songs; 9 % of the mixtures without vocals, 1.5 %
+                         vocals only
+    steps 7793 to 9343   with 142 more minutes of re-sung voices, of 43 more speakers, 9 hours of music from ten more packages,
+                         and a new schedule; 12 % of the music rendered; 10 % of the single voices spoken
+    from step 9343       with 8 hours of music from 30 more packages, all speech also as it was spoken, and a new schedule
+    all up to there      one process in float32 with batches of four and AdamW; 40 % of the mixtures new, and of 80 kept; choirs,
+                         harmonies and the like drew from re-sung and CC0 voices alone
+    the last sitting     as below: two processes of one thread, bfloat16, Muon, all re-sung voices made anew, and with them the CC0
+                         songs' vocals as other singers (`songs`); its steps are counted from 0 again
 """
 
 import copy, math, os, sys, time
@@ -380,17 +389,22 @@ class Mixer:
         self.cc0voc = Pool(SET / "pairs", keep=lambda p: "vocals" in p.name)
         self.sung = Pool(SET / "resung/sung", rescan=True)
         self.spoken = Pool(SET / "resung/spoken", rescan=True)
+        self.songs = Pool(SET / "resung/songs", rescan=True)
+        self.speech = Pool(SET / "speech")
 
     def gm_pool(self):
         if self.gm is None and (SET / "backing").exists() and len(list((SET / "backing").glob("*.npy"))) > 5:
             self.gm = Pool(SET / "backing", rescan=True)
         return self.gm
 
+    def any_sung(self, rng):
+        return (self.cc0voc, self.songs, self.sung, self.spoken)[int(rng.choice(4, p=[0.25, 0.15, 0.25, 0.35]))]
+
     def choir(self, rng, n):
         """Several voices at once, unrelated but for their key's luck, in a large room."""
         x = 0
         for _ in range(int(rng.integers(3, 6))):
-            pool = self.sung if rng.random() < 0.65 else self.cc0voc
+            pool = self.any_sung(rng)
             v = pool.crop(rng, n, ratio_of(rng, 0.7, 5), active=True)
             v = v * (0.1 / max(1e-4, active_rms(v))) * rng.uniform(0.4, 1)
             x = x + spread(stereo(v, rng), rng)
@@ -402,32 +416,31 @@ class Mixer:
             return self.choir(rng, n)
         if u < 0.18:
             return sing_effects(
-                vocoded((self.sung if rng.random() < 0.6 else self.cc0voc).crop(rng, n, 1.0, active=True), rng),
+                vocoded(self.any_sung(rng).crop(rng, n, 1.0, active=True), rng),
                 rng,
                 1.0,
             )
         if u < 0.3:
-            v = stereo(
-                (self.sung if rng.random() < 0.6 else self.cc0voc).crop(rng, n, ratio_of(rng, 0.7, 4), active=True), rng
-            )
+            v = stereo(self.any_sung(rng).crop(rng, n, ratio_of(rng, 0.7, 4), active=True), rng)
             return sing_effects(harmony(v, rng) if u < 0.27 else chops(v, rng), rng, 1.0)
         u = rng.random()
-        if u < 0.3:
+        if u < 0.2:
             return sing_effects(stereo(self.cc0voc.crop(rng, n, ratio_of(rng, 0.8, 5), active=True), rng), rng, 0.3)
-        if u < 0.9:
+        if u < 0.93:
+            pool = self.songs if u < 0.38 else self.sung if u < 0.55 else self.spoken
             return sing_effects(
-                stereo(self.sung.crop(rng, n, ratio_of(rng, 0.5, 3.5), active=True), rng),
+                stereo(pool.crop(rng, n, ratio_of(rng, 0.5, 3.5), active=True), rng),
                 rng,
                 1.0 if rng.random() < 0.7 else 0.25,
             )
-        return sing_effects(stereo(self.spoken.crop(rng, n, ratio_of(rng, 0.5, 3), active=True), rng), rng, 1.0)
+        return sing_effects(stereo(self.speech.crop(rng, n, ratio_of(rng, 0.5, 3), active=True), rng), rng, 1.0)
 
     def music(self, rng, n):
         u = rng.random()
         gm = self.gm_pool()
-        if gm and u < 0.2:
+        if gm and u < 0.1:
             pool = gm
-        elif u < 0.45:
+        elif u < 0.32:
             pool = self.cc0acc
         else:
             pool = self.inst
@@ -470,10 +483,10 @@ class Mixer:
 
     def again(self, rng, n):
         """Two of five new; else stems drawn before, half of them with another partner."""
-        if len(self.kept) < 24 or rng.random() < 0.4:
+        if len(self.kept) < 24 or rng.random() < FRESH:
             A, V = self.stems(rng, n)
             self.kept.append((A, V))
-            del self.kept[:-80]
+            del self.kept[:-160]
             return self.mixed(A, V, rng)
         i = int(rng.integers(len(self.kept)))
         j = i if rng.random() < 0.5 else int(rng.integers(len(self.kept)))
@@ -498,9 +511,9 @@ class Mixer:
         u = rng.random()
         level = float(np.clip(rng.normal(-4.0, 4.0), -14, 8))
         V = V * (0.1 / max(rv, 1e-4)) * 10 ** (level / 20)
-        if u < 0.09:
+        if u < 0.13:
             V = V * 0
-        elif u < 0.105:
+        elif u < 0.145:
             A = A * 0
         if rng.random() < 0.05:
             A, V = (np.repeat(x.mean(0, keepdims=True), 2, 0) for x in (A, V))  # mono
@@ -548,7 +561,9 @@ def loss_of(net, stems):
         nc = mag.mean((1, 2, 3), keepdim=True) + 1e-6
         n5 = (mag + 1e-7).sqrt().mean((1, 2, 3), keepdim=True)
         MS = torch.stack([(X[:, 0] + X[:, 1]).abs(), (X[:, 0] - X[:, 1]).abs()], 1) / 2 / peak
-    M = net(torch.cat([mag, MS], 1)).sigmoid()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        M = net(torch.cat([mag, MS], 1))
+    M = M.float().sigmoid()
     Y = M * mag
     e2 = (Y - re) ** 2 + im2
     lc = (((e2 + 1e-12).sqrt()) / nc).mean()
@@ -613,78 +628,152 @@ def validate(net, vs):
     return o
 
 
+FRESH = float(os.environ.get("FRESH", "0.33"))
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose matrices are made orthogonal; steps as large as AdamW's."""
+
+    def __init__(self, params, lr, momentum=0.95, weight_decay=0.01):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self):
+        for g in self.param_groups:
+            for p in g["params"]:
+                st = self.state[p]
+                if "m" not in st:
+                    st["m"] = torch.zeros_like(p)
+                st["m"].lerp_(p.grad, 1 - g["momentum"])
+                d = p.grad.lerp(st["m"], g["momentum"])
+                x = d.flatten(1) if d.ndim == 4 else d
+                y = orthogonal(x)
+                p.mul_(1 - g["lr"] * g["weight_decay"])
+                p.add_(y.reshape(p.shape), alpha=-g["lr"] * 0.2 * max(x.shape[-2:]) ** 0.5)
+
+
+def orthogonal(x):
+    turned = x.shape[-2] > x.shape[-1]
+    if turned:
+        x = x.transpose(-1, -2)
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(5):
+        a = x @ x.transpose(-1, -2)
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return x.transpose(-1, -2) if turned else x
+
+
 def main():
-    end = time.mktime(time.strptime(time.strftime("%Y-%m-%d ") + os.environ.get("END", "15:36"), "%Y-%m-%d %H:%M"))
-    if end < time.time():
-        end += 86400
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if world > 1:
+        torch.distributed.init_process_group("gloo")
+    end = time.mktime(time.strptime(time.strftime("%Y-%m-%d ") + os.environ["END"], "%Y-%m-%d %H:%M"))
     out = Path(os.environ.get("OUT", "run"))
     out.mkdir(exist_ok=True, parents=True)
-    lr = float(os.environ.get("LR", "1.5e-3"))
-    torch.set_num_threads(2)
-    torch.manual_seed(0)
+    lr = float(os.environ.get("LR", "8e-4"))
+    most = int(os.environ.get("STEPS", "1000000"))
+    torch.set_num_threads(1)
+    torch.manual_seed(rank)
     net = Mini()
+    from safetensors.torch import load_file
+
+    net.load_state_dict({k: v.float() for k, v in load_file(os.environ["FROM"]).items()})
     net.train()
-    decay = [p for p in net.parameters() if p.ndim > 1]
-    other = [p for p in net.parameters() if p.ndim <= 1]
-    opt = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": 0.01}, {"params": other, "weight_decay": 0.0}], lr=lr, betas=(0.9, 0.98)
-    )
+    named = dict(net.named_parameters())
+    inner = {}
+    if os.environ.get("MUON") == "1":
+        inner = {
+            k: p
+            for k, p in named.items()
+            if p.ndim >= 2
+            and "norm" not in k
+            and min(p.shape[:2] if p.ndim == 4 else p.shape[-2:]) >= 32
+            and not k.startswith(("low", "high", "scale", "shift"))
+        }
+    rest = [p for k, p in named.items() if k not in inner]
+    decay = [p for p in rest if p.ndim > 1]
+    other = [p for p in rest if p.ndim <= 1]
+    opts = [
+        torch.optim.AdamW(
+            [{"params": decay, "weight_decay": 0.01}, {"params": other, "weight_decay": 0.0}], lr=lr, betas=(0.9, 0.98)
+        )
+    ]
+    if inner:
+        opts.append(Muon(list(inner.values()), lr=lr))
+    if rank == 0:
+        print(
+            "inner",
+            len(inner),
+            sum(p.numel() for p in inner.values()),
+            "rest",
+            sum(p.numel() for p in rest),
+            flush=True,
+        )
     ema = copy.deepcopy(net)
     step = 0
     start = time.time()
-    hist = []
     audio = 0.0
     ck = out / "last.pt"
     if ck.exists():
         c = torch.load(ck)
         net.load_state_dict(c["net"])
         ema.load_state_dict(c["ema"])
-        opt.load_state_dict(c["opt"])
+        for o, d in zip(opts, c["opt"]):
+            o.load_state_dict(d)
         step, start, audio = c["step"], c["start"], c["audio"]
         print("resumed at", step, flush=True)
-    vs = valset()
-    stage = None
+    vs = valset() if rank == 0 else None
     last_val = last_ck = time.time()
     acc = []
     waited = 0.0
     seen = audio
     mark = time.time()
     log = open(out / "log.csv", "a")
+    batch, frames = 4, 256
+    seed = int(os.environ.get("SEED", "0")) + 1000 * rank + step
+    it = iter(DataLoader(Stream(batch, frames, seed=seed), batch_size=None, num_workers=1, prefetch_factor=4))
     while True:
-        now = time.time()
-        prog = (now - start) / (end - start)
+        prog = torch.tensor([(time.time() - start) / (end - start), step / most]).max().reshape(1)
+        if world > 1:
+            torch.distributed.broadcast(prog, 0)
+        prog = float(prog)
         if prog >= 1:
             break
-        want = (4, 256)
-        if want != stage:
-            stage = want
-            it = iter(
-                DataLoader(Stream(*want, seed=int(time.time())), batch_size=None, num_workers=1, prefetch_factor=4)
-            )
-        rate = lr * min(1, prog / 0.03 + 0.05) * (0.5 + 0.5 * math.cos(math.pi * prog)) + 2e-6
-        for g in opt.param_groups:
-            g["lr"] = rate
+        flat = float(os.environ.get("FLAT", "0"))
+        rate = lr * min(1, step / 60 + 0.02) * (1 if flat else (0.5 + 0.5 * math.cos(math.pi * prog))) + 2e-6
+        for o in opts:
+            for g in o.param_groups:
+                g["lr"] = rate
         t0 = time.time()
         x = next(it)
         waited += time.time() - t0
         lc, ls = loss_of(net, x)
         loss = lc + ls
-        if not torch.isfinite(loss):
-            print("nan", flush=True)
-            opt.zero_grad()
-            continue
         loss.backward()
+        grads = torch.cat([p.grad.flatten() for p in net.parameters()] + [loss.detach().reshape(1)])
+        if world > 1:
+            torch.distributed.all_reduce(grads)
+            grads /= world
+            at = 0
+            for p in net.parameters():
+                p.grad.copy_(grads[at : at + p.numel()].view_as(p))
+                at += p.numel()
+        if not torch.isfinite(grads).all():
+            print("nan", flush=True)
+            net.zero_grad()
+            continue
         gn = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        opt.step()
-        opt.zero_grad(set_to_none=True)
+        for o in opts:
+            o.step()
+        net.zero_grad(set_to_none=True)
         step += 1
-        audio += want[0] * want[1] * HOP / SR
-        d = min(0.999, (step - 1680) / (step - 1600))
+        audio += world * batch * frames * HOP / SR
+        d = min(float(os.environ.get("EMA", "0.998")), (step + 1) / (step + 10))
         with torch.no_grad():
             for a, b in zip(ema.parameters(), net.parameters()):
                 a.lerp_(b, 1 - d)
         acc.append((lc.item(), ls.item(), gn.item()))
-        if step % 50 == 0:
+        if step % 25 == 0 and rank == 0:
             m = np.mean(acc, 0)
             acc = []
             print(
@@ -694,21 +783,25 @@ def main():
             waited = 0.0
             seen = audio
             mark = time.time()
-        if time.time() - last_val > float(os.environ.get("VAL", "420")) or step == 1750:
-            v = validate(ema, vs)
+        if rank == 0 and time.time() - last_val > float(os.environ.get("VAL", "600")):
+            validated(ema, vs, step, audio, log)
             last_val = time.time()
-            print("VAL", step, {k: round(x, 2) for k, x in v.items()}, flush=True)
-            log.write(
-                f"{time.strftime('%H:%M:%S')},{step},{audio / 3600:.3f},{v['4.Potassium']:.3f},{v['6.Caesium']:.3f},{v['gain']:.3f},{v['removed']:.2f},{v['worst_removed']:.2f}\n"
-            )
-            log.flush()
-            save(ck, net, ema, opt, step, start, audio)
-        elif time.time() - last_ck > 120:
-            save(ck, net, ema, opt, step, start, audio)
+        if rank == 0 and time.time() - last_ck > 180:
+            save(ck, net, ema, [o.state_dict() for o in opts], step, start, audio)
             last_ck = time.time()
-    v = validate(ema, vs)
-    print("FINAL", step, v, flush=True)
-    save(ck, net, ema, opt, step, start, audio)
+    if rank == 0:
+        validated(ema, vs, step, audio, log)
+        validated(net, vs, step, audio, log)
+        save(ck, net, ema, [o.state_dict() for o in opts], step, start, audio)
+
+
+def validated(net, vs, step, audio, log):
+    v = validate(net, vs)
+    print("VAL", step, {k: round(x, 2) for k, x in v.items()}, flush=True)
+    log.write(
+        f"{time.strftime('%H:%M:%S')},{step},{audio / 3600:.3f},{v['4.Potassium']:.3f},{v['6.Caesium']:.3f},{v['gain']:.3f},{v['removed']:.2f},{v['worst_removed']:.2f}\n"
+    )
+    log.flush()
 
 
 def save(ck, net, ema, opt, step, start, audio):
@@ -716,7 +809,7 @@ def save(ck, net, ema, opt, step, start, audio):
         {
             "net": net.state_dict(),
             "ema": ema.state_dict(),
-            "opt": opt.state_dict(),
+            "opt": opt,
             "step": step,
             "start": start,
             "audio": audio,
