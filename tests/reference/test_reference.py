@@ -47,14 +47,15 @@ def plain(network, x):
 def test_masks_are_the_plain_networks(network):
     """Every architecture computes what its specification says, in a batch and in a width that divides by nothing."""
     x = magnitudes(network, 2, WIDTHS.get(network.architecture, 37))
-    if network.architecture in ("gan-v1", "libft2"):
-        # with so few bins their norms turn rounding into signs: not in float32
+    tolerance = 1e-4
+    if network.architecture in ("gan-v1", "libft2", "v6"):
+        # with so few bins their norms and squares enlarge rounding, on some processors beyond that: not in float32
         network.double()
-        x = x.double()
+        x, tolerance = x.double(), 1e-9
     with torch.inference_mode():
         got, expected = network(x).sigmoid(), plain(network, x).sigmoid()
     assert got.shape == expected.shape
-    assert float((got - expected).abs().max()) < 1e-4
+    assert float((got - expected).abs().max()) < tolerance
 
 
 def test_gradients_are_the_plain_networks(network):
