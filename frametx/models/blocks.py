@@ -125,6 +125,8 @@ def shortcut(module: nn.Module, x: Tensor) -> Tensor:
 
 def upsample_to(x: Tensor, like: Tensor) -> Tensor:
     """Resize `[b c t f]` bilinearly, corners aligned, to the frames and bins of `like`."""
+    if x.shape[-2:] == like.shape[-2:]:
+        return x
     n_frames, n_bins = like.shape[-2:]
     if x.device.type != "cpu" or torch.is_grad_enabled():
         return F.interpolate(x, size=(n_frames, n_bins), mode="bilinear", align_corners=True)
