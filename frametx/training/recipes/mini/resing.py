@@ -9,7 +9,7 @@ another seed to add to it.
 A stretch of syllables becomes a phrase: every syllable is stretched in time and put on one to three notes of a scale,
 with portamento, vibrato that sets in late, a little drift, and formants scaled by a factor that is one singer's for the
 whole file. Some files are slow, with vowels that are held for seconds.
-Almost half of the files get further takes (unison, third, fifth, octave), panned apart.
+Almost half of the files get further takes (unison, third, fifth, octave), panned apart; some hold chords all the way.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ FORMANT_RANGE = (-0.22, 0.25)
 """Natural logarithm of the factor, from a longer vocal tract to a child's."""
 TAKES_SHARE = 0.45
 SLOWNESS = (0.8, 2.4)
+HELD_SHARE = 0.15
+HELD_SLOWNESS = (3.0, 6.0)
+"""Chords that are held, as in choirs behind a lead voice: slower still, and always with further takes."""
 Syllable = tuple[np.ndarray, np.ndarray, np.ndarray]  # voiced [t], spectral envelope [t f], aperiodicity [t f]
 
 
@@ -152,14 +155,16 @@ def join(
     return (voiced, envelope, noise), np.concatenate(places), smooth(np.concatenate(loudness), 5)
 
 
-def file_of_song(syllables: list[Syllable], centre: float, rng: np.random.Generator, slow: float) -> np.ndarray:
-    """Make one file, float32 stereo `[n, 2]`: a lead, and often more takes."""
+def file_of_song(
+    syllables: list[Syllable], centre: float, rng: np.random.Generator, slow: float, takes_share: float = TAKES_SHARE
+) -> np.ndarray:
+    """Make one file, float32 stereo `[n, 2]`: a lead, and with the chance `takes_share` more takes."""
     melody = Melody(rng, centre)
     frames, places, loudness = join(syllables, melody, rng, slow)
     formant = float(np.exp(rng.uniform(*FORMANT_RANGE)))
     lead = synthesise(frames, melody.pitch(places, 0, 0.0), loudness, formant)
     stereo = np.stack([lead, lead], axis=1)
-    if rng.random() < TAKES_SHARE:
+    if rng.random() < takes_share:
         for shift in rng.choice([-5, -3, -2, 0, 0, 2, 2, 4, 5], size=int(rng.integers(1, 5)), replace=False):
             take = synthesise(
                 frames,
@@ -211,8 +216,10 @@ def main() -> None:
         if len(syllables) < 5:
             continue
         for _ in range(3):
-            slow = rng.uniform(*SLOWNESS) * (1.3 if spoken else 0.85)
-            stereo = file_of_song(syllables, centre + rng.uniform(-4, 4), rng, slow)
+            held = rng.random() < HELD_SHARE
+            slow = rng.uniform(*(HELD_SLOWNESS if held else SLOWNESS)) * (1.3 if spoken else 0.85)
+            takes_share = 1.0 if held else TAKES_SHARE
+            stereo = file_of_song(syllables, centre + rng.uniform(-4, 4), rng, slow, takes_share)
             target = out / ("spoken" if spoken else "sung") / f"{seed:03d}_{number:04d}.npy"
             target.parent.mkdir(parents=True, exist_ok=True)
             part = target.with_suffix(".part")
