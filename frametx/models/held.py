@@ -18,6 +18,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ BLOCK_BYTES = 2 * 2**20
 """Scores of one block of queries."""
 PASS_WIDTH = 32
 """Adding a buffer costs about as much time as a factor of this width."""
+MIN_COLUMNS = 16
+"""Float32 products with two to fewer columns than this take three times as long."""
 
 Terms = dict["Factor", int]
 
@@ -101,6 +104,8 @@ def attend_blockwise(terms: Terms, value: Tensor, workspace: Workspace | None, c
     added, missing = _nearest(terms, held, [buffer for buffer in buffers if buffer is not held])
     query, key = _matrices(missing)
     values = value.permute(0, 1, 3, 2, 4).reshape(b * a * h, t, d)
+    if value.dtype == torch.float32 and 1 < d < MIN_COLUMNS:
+        values = F.pad(values, (0, MIN_COLUMNS - d))
     out = value.new_empty(b, a, t, h * d)
     heads = out.view(b, a, t, h, d).permute(0, 1, 3, 2, 4)
     dtype = score_dtype(value)
@@ -114,7 +119,7 @@ def attend_blockwise(terms: Terms, value: Tensor, workspace: Workspace | None, c
             scores = scratch[: end - start] if held is None else held.tensor[i, start:end]
             _update(scores, query[i, start:end], key[i], [other.tensor[i, start:end] for other in added], fresh=fresh)
             torch.softmax(scores, -1, out=weights[: end - start])
-            head[start:end] = weights[: end - start].to(value.dtype) @ values[i]
+            head[start:end] = (weights[: end - start].to(value.dtype) @ values[i])[:, :d]
     if held is not None:
         held.terms = dict(terms)
     return out

@@ -49,7 +49,8 @@ def squared_relu(x: Tensor) -> Tensor:
 def mix_channels(x: Tensor, weight: Tensor) -> Tensor:
     """Apply a matrix `[out, c]` over the channels of `x` `[b c t f]`."""
     b, _, t, f = x.shape
-    return torch.matmul(weight, x.reshape(b, -1, t * f)).view(b, -1, t, f)
+    # matmul would choose another product, and round otherwise, where the weight requires a gradient
+    return torch.bmm(weight.expand(b, -1, -1), x.reshape(b, -1, t * f)).view(b, -1, t, f)
 
 
 class MultichannelLinear(nn.Module):
