@@ -1,7 +1,8 @@
 # mypy: ignore-errors
 """The program that made the weights in the package, as it ran; a record, not maintained. `frametx train` grew from it.
 
-    FROM=mini.safetensors END=HH:MM MUON=1 LR=1e-3 FRESH=0.5 EMA=0.998 OUT=run torchrun --nproc-per-node 2 as_run.py DATA
+    FROM=mini.safetensors END=HH:MM MUON=1 LR=1e-3 FRESH=0.5 EMA=0.999 BATCH=2 OUT=run \
+        torchrun --nproc-per-node 2 as_run.py DATA
 
 DATA holds what decode.py, resing.py, other_singers.py and backing.py wrote; re-sung voices were still being made while it
 ran. The schedule follows the clock from the start to END. Only paths and imports differ from what ran.
@@ -33,8 +34,12 @@ It ran in sittings, each going on from the weights before:
     from step 9343       with 8 hours of music from 30 more packages, all speech also as it was spoken, and a new schedule
     all up to there      one process in float32 with batches of four and AdamW; 40 % of the mixtures new, and of 80 kept; choirs,
                          harmonies and the like drew from re-sung and CC0 voices alone
-    the last sitting     as below: two processes of one thread, bfloat16, Muon, all re-sung voices made anew, and with them the CC0
-                         songs' vocals as other singers (`songs`); its steps are counted from 0 again
+    the next sitting     two processes of one thread, bfloat16, Muon, all re-sung voices made anew, and with them the CC0 songs'
+                         vocals as other singers (`songs`); its 1,766 steps, of eight windows (BATCH=4), are counted from 0 again,
+                         EMA=0.998
+    the last sitting     from 0 again, with 96 more minutes of re-sung voices, a third of them held chords, and a new schedule; up to
+                         step 1050 half of the voices had a high pass and none a low shelf, and speed varied by 3.5 semitones
+    after step 1050      as below
 """
 
 import copy, math, os, sys, time
@@ -262,7 +267,15 @@ def chops(x, rng):
 def sing_effects(x, rng, wet):
     x = x * (0.1 / max(1e-5, active_rms(x)))
     b = []
-    if rng.random() < 0.5:
+    if rng.random() < 0.35:  # fundamentals that carry most of the voice
+        b.append(
+            pb.LowShelfFilter(
+                float(np.exp(rng.uniform(np.log(180), np.log(700)))),
+                float(rng.uniform(3, 15)),
+                float(rng.uniform(0.5, 0.9)),
+            )
+        )
+    elif rng.random() < 0.6:
         b.append(pb.HighpassFilter(float(rng.uniform(60, 200))))
     if rng.random() < 0.4:
         b.append(
@@ -429,7 +442,7 @@ class Mixer:
         if u < 0.93:
             pool = self.songs if u < 0.38 else self.sung if u < 0.55 else self.spoken
             return sing_effects(
-                stereo(pool.crop(rng, n, ratio_of(rng, 0.5, 3.5), active=True), rng),
+                stereo(pool.crop(rng, n, ratio_of(rng, 0.6, 5), active=True), rng),
                 rng,
                 1.0 if rng.random() < 0.7 else 0.25,
             )
@@ -729,7 +742,7 @@ def main():
     seen = audio
     mark = time.time()
     log = open(out / "log.csv", "a")
-    batch, frames = 4, 256
+    batch, frames = int(os.environ.get("BATCH", "4")), 256
     seed = int(os.environ.get("SEED", "0")) + 1000 * rank + step
     it = iter(DataLoader(Stream(batch, frames, seed=seed), batch_size=None, num_workers=1, prefetch_factor=4))
     while True:
