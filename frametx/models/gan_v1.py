@@ -65,7 +65,7 @@ class Attention(ResidualAttention):
         return self.o_proj(attend_to(scores, value)), scores
 
 
-class FrameConv(nn.Module):
+class FrameConv(MultichannelLinear):
     """A convolution of each map by itself, then its matrix over the bins.
 
     Args:
@@ -75,14 +75,12 @@ class FrameConv(nn.Module):
     """
 
     def __init__(self, maps: int, features: int, kernel: int) -> None:
-        super().__init__()
-        linear = MultichannelLinear(maps, maps, features, features)
-        self.weight_pw = linear.weight_pw
+        super().__init__(maps, maps, features, features)
         self.conv = Conv(maps, maps, kernel, groups=maps, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `[b a t f]` to the same."""
-        return MultichannelLinear.each_channel(self, self.conv(x))  # type: ignore[arg-type]
+        return self.each_channel(self.conv(x))
 
 
 class EncoderTransformer(nn.Module):

@@ -17,6 +17,11 @@ SIZES = {
     "v4": {"channels": 4, "n_fft": 1024, "num_heads": 2, "num_attention_maps": 2, "num_bridge_layers": 1},
 }
 
+SQUARING = {
+    "gan-v1": {"channels": 2, "n_fft": 512, "num_heads": 1, "expansion": 12, "num_bridge_layers": 2},
+    "libft2": {"channels": 2, "n_fft": 512, "num_heads": 1, "expansion": 12, "num_bridge_layers": 2},
+}
+
 
 @pytest.fixture(params=SIZES)
 def network(request):
@@ -37,6 +42,16 @@ def test_bfloat16_masks_stay_near(network, blockwise_from, monkeypatch):
     difference = (logits.sigmoid() - expected).abs()
     assert float(difference.max()) < 0.02
     assert float(difference.mean()) < 0.002
+
+
+@pytest.mark.parametrize("name", SQUARING)
+def test_networks_that_square_run_in_bfloat16_too(name):
+    """Every convolution and matrix is cast, so that none meets another format."""
+    torch.manual_seed(3)
+    network = NETWORKS[name](**SQUARING[name]).eval().cast(torch.bfloat16)
+    with torch.inference_mode():
+        logits = network(torch.rand(1, network.in_channels, network.n_bins, 24))
+    assert torch.isfinite(logits).all()
 
 
 def test_norms_and_angles_keep_their_precision(network):
