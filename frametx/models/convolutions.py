@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from frametx.models.layers import mix_channels
+from frametx.models.layers import MIN_COLUMNS, mix_channels
 from frametx.models.strips import in_strips
 
 SMALL_KERNEL = 5
@@ -93,8 +93,8 @@ class Conv(nn.Conv2d):
         if x.device.type != "cpu" or torch.is_grad_enabled():
             return self.forward(x)
         x = x[:, :, :: self.stride[1], :: self.stride[0]]
-        if x.dtype == torch.float32 and self.out_channels < FEW_CHANNELS:
-            return self._mix(x)  # a product with so few columns takes ten times as long as one with so few rows
+        if x.dtype == torch.float32 and self.out_channels < MIN_COLUMNS:
+            return self._mix(x)  # the channels as rows
         b, _, t, f = x.shape
         y = torch.matmul(x.flatten(2).transpose(1, 2), self.weight.flatten(1).t())  # b t*f out
         return y.view(b, t, f, -1).permute(0, 3, 1, 2)

@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from frametx.models.layers import MIN_COLUMNS
+
 if TYPE_CHECKING:
     from frametx.models.attention import Factor
 
@@ -32,8 +34,6 @@ BLOCK_BYTES = 2 * 2**20
 """Scores of one block of queries."""
 PASS_WIDTH = 32
 """Adding a buffer costs about as much time as a factor of this width."""
-MIN_COLUMNS = 16
-"""Float32 products with two to fewer columns than this take three times as long."""
 
 Terms = dict["Factor", int]
 

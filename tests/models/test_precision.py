@@ -19,7 +19,9 @@ SIZES = {
 
 SQUARING = {
     "gan-v1": {"channels": 2, "n_fft": 512, "num_heads": 1, "expansion": 12, "num_bridge_layers": 2},
-    "libft2": {"channels": 2, "n_fft": 512, "num_heads": 1, "expansion": 12, "num_bridge_layers": 2},
+    "libft2": {"channels": 2, "n_fft": 512, "num_heads": 1, "num_attention_maps": 2, "num_bridge_layers": 2},
+    "v2b": {"channels": 2, "n_fft": 512, "num_heads": 2, "expansion": 2, "transformer_channels": [2] * 7},
+    "v1": {"channels": 2, "n_fft": 192, "num_heads": 3, "expansion": 3},
 }
 
 

@@ -156,7 +156,7 @@ def join(
 
 
 def file_of_song(
-    syllables: list[Syllable], centre: float, rng: np.random.Generator, slow: float, takes_share: float = TAKES_SHARE
+    syllables: list[Syllable], centre: float, rng: np.random.Generator, slow: float, takes_share: float
 ) -> np.ndarray:
     """Make one file, float32 stereo `[n, 2]`: a lead, and with the chance `takes_share` more takes."""
     melody = Melody(rng, centre)
