@@ -46,6 +46,8 @@ def prepare(
 ) -> Setup:
     """Find the models, fetching what is not here, and decide on a device and a precision.
 
+    All models of a run share one precision: `auto` is float32 where one of them does not bear less.
+
     Raises:
         FrametxError: A model, device or option that there is not.
     """
@@ -54,6 +56,8 @@ def prepare(
     found, windows = resolve_models(
         models, windows or WindowOptions(), offline=offline, on_note=on_note, on_bytes=on_bytes
     )
+    if precision == "auto" and dtype != torch.float32 and not all(m.network_class().bears_rounding for m in found):
+        dtype = torch.float32
     return Setup(models=tuple(found), windows=windows, device=str(place), precision=dtype_name(dtype))
 
 

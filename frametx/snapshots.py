@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from frametx.ensemble import Rule, check_weights
 from frametx.errors import UsageError
 from frametx.manifest import Manifest, Preset, Snapshot, load_manifest
-from frametx.models.checkpoint import check_is_file, load_network
+from frametx.models.checkpoint import check_is_file, load_network, network_for, read_shapes
+from frametx.models.detect import network_class
 from frametx.store import Store
 from frametx.windows import WindowOptions
 
@@ -42,6 +43,16 @@ class Model:
             CheckpointError: The file cannot be read, or is another architecture.
         """
         return load_network(self.path, self.architecture)
+
+    def network_class(self) -> type[Network]:
+        """What it is a checkpoint of; a named one is not read for that.
+
+        Raises:
+            CheckpointError: The file cannot be read, or is not a checkpoint of a known architecture.
+        """
+        if self.architecture is not None:
+            return network_class(self.architecture)
+        return type(network_for(read_shapes(self.path), self.path))
 
 
 def resolve_models(

@@ -36,6 +36,7 @@ class Network(nn.Module):
     Attributes:
         architecture: The name of the architecture.
         feeding: What the input's channels are.
+        bears_rounding: Whether half precision changes masks by little; `auto` runs others in float32.
         usual_window: Frames a chunk owns and sees more on either side, where a network does best with a size of its own.
         n_fft: Size of the STFT in samples; the network sees its lower `n_fft / 2` bins.
         in_channels: Channels of the input.
@@ -45,6 +46,7 @@ class Network(nn.Module):
 
     architecture: ClassVar[str]
     feeding: ClassVar[Feeding] = Feeding.MAGNITUDE
+    bears_rounding: ClassVar[bool] = True
     usual_window: ClassVar[tuple[int, int] | None] = None
 
     def __init__(self, *, in_channels: int, out_channels: int, n_fft: int, max_width: int | None = None) -> None:

@@ -138,6 +138,7 @@ class V1(Network):
     """
 
     architecture: ClassVar[str] = "v1"
+    bears_rounding: ClassVar[bool] = False  # squared activations enlarge it
 
     def __init__(
         self,

@@ -155,6 +155,7 @@ class V2b(Network):
     """
 
     architecture: ClassVar[str] = "v2b"
+    bears_rounding: ClassVar[bool] = False  # squared activations enlarge it
 
     def __init__(
         self,

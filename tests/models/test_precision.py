@@ -7,6 +7,7 @@ import torch
 
 from frametx.models import held
 from frametx.models.detect import NETWORKS
+from frametx.setup import prepare
 
 # sizes at which random weights give masks all over the range; others amplify rounding by squares (see their ReLU)
 SIZES = {
@@ -54,6 +55,24 @@ def test_networks_that_square_run_in_bfloat16_too(name):
     with torch.inference_mode():
         logits = network(torch.rand(1, network.in_channels, network.n_bins, 24))
     assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "asked", "expected"),
+    [
+        (["v10"], "auto", "bf16"),
+        (["v1"], "auto", "fp32"),
+        (["v10", "v1"], "auto", "fp32"),
+        (["v1"], "bf16", "bf16"),
+    ],
+)
+def test_auto_keeps_networks_that_square_in_float32(names, asked, expected, tmp_path, monkeypatch):
+    """Where the processor multiplies bfloat16, `auto` takes it only if every model bears it; who asks for it gets it."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    paths = [tmp_path / f"{name}.pth" for name in names]
+    for name, path in zip(names, paths, strict=True):
+        torch.save(NETWORKS[name](**(SIZES | SQUARING)[name]).state_dict(), path)
+    assert prepare(paths, device="cpu", precision=asked).precision == expected
 
 
 def test_norms_and_angles_keep_their_precision(network):
