@@ -34,6 +34,10 @@ SPEECH_SHARE = 0.65
 FORMANT_RANGE = (-0.22, 0.25)
 """Natural logarithm of the factor, from a longer vocal tract to a child's."""
 TAKES_SHARE = 0.45
+LOW_SHARE = 0.4
+LOW_CENTRES = (47.0, 56.0)
+LOWEST_BANKS = 57
+"""Low voices, MIDI notes: without them three quarters of what is sung lay above 180 Hz, and low voices were missed."""
 SLOWNESS = (0.8, 2.4)
 HELD_SHARE = 0.15
 HELD_SLOWNESS = (3.0, 6.0)
@@ -178,10 +182,12 @@ def file_of_song(
     return stereo * (0.8 / max(1e-6, float(np.abs(stereo).max())))
 
 
-def sung_syllables(voices: Path, rng: np.random.Generator, count: int) -> tuple[list[Syllable], float]:
-    """Analyse some syllables of one bank."""
+def sung_syllables(voices: Path, rng: np.random.Generator, count: int, *, low: bool) -> tuple[list[Syllable], float]:
+    """Analyse some syllables of one bank, and choose the note to sing around."""
     index = json.loads((voices / "index.json").read_text(encoding="utf-8"))
-    bank = list(index)[int(rng.integers(len(index)))]
+    notes = {bank: NOTE_OF_BANK[bank.rpartition("_")[2]] for bank in index}
+    banks = [bank for bank, note in notes.items() if note <= LOWEST_BANKS or not low]
+    bank = banks[int(rng.integers(len(banks)))]
     entries = index[bank]
     syllables = []
     with soundfile.SoundFile(voices / f"{bank}.ogg") as file:
@@ -189,11 +195,11 @@ def sung_syllables(voices: Path, rng: np.random.Generator, count: int) -> tuple[
             _, start, end = entries[i]
             file.seek(start)
             syllables.append(analyse(file.read(end - start), SAMPLE_RATE))
-    return [s for s in syllables if s], NOTE_OF_BANK[bank.rpartition("_")[2]] + rng.uniform(-3, 3)
+    return [s for s in syllables if s], notes[bank] + (rng.uniform(-5, 0) if low else rng.uniform(-3, 3))
 
 
-def spoken_syllables(speech: Path, rng: np.random.Generator, count: int) -> tuple[list[Syllable], float]:
-    """Analyse some stretches of one package's speech."""
+def spoken_syllables(speech: Path, rng: np.random.Generator, count: int, *, low: bool) -> tuple[list[Syllable], float]:
+    """Analyse some stretches of one package's speech, and choose the note to sing around."""
     files = sorted(speech.glob("*.npy"))
     samples = np.load(files[int(rng.integers(len(files)))], mmap_mode="r")
     size = int(1.5 * SAMPLE_RATE)
@@ -201,7 +207,7 @@ def spoken_syllables(speech: Path, rng: np.random.Generator, count: int) -> tupl
     near = int(rng.integers(0, max(1, len(samples) - 200 * SAMPLE_RATE)))  # mostly the same speaker
     starts = near + starts % min(200 * SAMPLE_RATE, len(samples) - size - near)
     found = [analyse(np.asarray(samples[s : s + size, 0], dtype=np.float32) / 32768, SAMPLE_RATE) for s in starts]
-    return [s for s in found if s], rng.uniform(48, 72)
+    return [s for s in found if s], rng.uniform(*LOW_CENTRES) if low else rng.uniform(48, 72)
 
 
 def main() -> None:
@@ -212,7 +218,11 @@ def main() -> None:
     done, number, began = 0.0, 0, time.monotonic()
     while done < hours * 3600:
         spoken = rng.random() < SPEECH_SHARE
-        syllables, centre = spoken_syllables(speech, rng, 24) if spoken else sung_syllables(voices, rng, 24)
+        low = rng.random() < LOW_SHARE
+        if spoken:
+            syllables, centre = spoken_syllables(speech, rng, 24, low=low)
+        else:
+            syllables, centre = sung_syllables(voices, rng, 24, low=low)
         if len(syllables) < 5:
             continue
         for _ in range(3):
