@@ -3,9 +3,8 @@
     python other_singers.py PAIRS OUT HOURS [SEED]
 
 PAIRS holds the `*_vocals.npy` that `decode.py` wrote. OUT receives `.npy` files, int16 stereo at 44.1 kHz, of 18 to 36
-seconds each. Unlike `resing.py` this keeps the melody and the words as they were sung: what changes is the pitch (from
-an octave lower to seven semitones higher), the tempo, and the formants by a factor of their own. Four files of ten get
-one or two more takes.
+seconds each. Unlike `resing.py` this keeps the melody and the words as they were sung: what changes is the pitch by up
+to seven semitones, the tempo, and the formants by a factor of their own. Four files of ten get one or two more takes.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ LOUD, SHARE_SUNG = 0.01, 0.45
 """An excerpt is taken when so large a share of its tenths of a second has this root mean square."""
 VERSIONS = 4  # of one excerpt
 TEMPO = (0.75, 1.5)
-SEMITONES = (-12.0, 7.0)
+SEMITONES = 7.0
 FORMANT_LIMITS = (-0.24, 0.26)
 PITCH_LIMITS = (40.0, 1200.0)  # Hz; beyond them a frame is left without a pitch
 ALONE_SHARE = 0.6
@@ -56,9 +55,9 @@ def version(f0: np.ndarray, envelope: np.ndarray, noise: np.ndarray, rng: np.ran
     """Sing once: another throat, another key, another tempo, perhaps more takes panned apart."""
     n_frames = int(len(f0) * rng.uniform(*TEMPO))
     index = np.linspace(0, len(f0) - 1, n_frames).astype(int)
-    shift = rng.uniform(*SEMITONES)
+    shift = rng.uniform(-SEMITONES, SEMITONES)
     # higher voices tend to have shorter throats
-    formant = np.exp(np.clip(0.06 * shift / 7 + rng.uniform(-0.2, 0.22), *FORMANT_LIMITS))
+    formant = np.exp(np.clip(0.06 * shift / SEMITONES + rng.uniform(-0.2, 0.22), *FORMANT_LIMITS))
     throat = np.ascontiguousarray(np.maximum(warp_formants(envelope[index], float(formant)), 1e-16))
     breath = np.ascontiguousarray(np.clip(noise[index], 0.0, 1.0))
     drift = smooth(rng.normal(0, 1.2, n_frames), 30) * 0.3
