@@ -64,6 +64,11 @@ def _fetch_one(folder: CacheFolder, source: str, job: Job) -> Path:
         if fetched.sha256 != job.sha256:
             job.part.unlink(missing_ok=True)
             raise wrong_digest(snapshot, source, fetched.sha256, job.sha256)
+    try:
+        check_size(snapshot, fetched.size_bytes)  # a server that announced none may have broken off
+    except DownloadError:
+        job.part.unlink(missing_ok=True)
+        raise
     if not checkpoint_suffix(job.part):
         with job.part.open("rb") as file:
             head = file.read(24)
@@ -92,22 +97,32 @@ def admit(snapshot: Snapshot, folder: Path, size: int | None, done: int) -> None
     """
     if size is None:
         size = snapshot.size_bytes or snapshot.tensor_bytes or 0
-    elif snapshot.size_bytes is not None and size != snapshot.size_bytes:
-        raise DownloadError(
-            f"snapshot {snapshot.name!r} must have {snapshot.size_bytes} bytes; this file has {size}",
-            "it is another file, or a damaged one: check the link",
-        )
-    elif snapshot.tensor_bytes is not None and size < snapshot.tensor_bytes / SIZE_TOLERANCE:
-        raise DownloadError(
-            f"snapshot {snapshot.name!r} holds {amount(snapshot.tensor_bytes)} of tensors; this file has {amount(size)}",
-            "it is another file, or a damaged one: check the link",
-        )
+    else:
+        check_size(snapshot, size)
     needed = size - done + SPARE_BYTES
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DownloadError(
             f"{snapshot.name!r} needs {amount(needed)} more in {folder}; {amount(free)} are free",
             "make room (`frametx models list` shows sizes), or put the cache elsewhere with FRAMETX_CACHE",
+        )
+
+
+def check_size(snapshot: Snapshot, size: int) -> None:
+    """Refuse a file of `size` bytes where the snapshot has another size.
+
+    Raises:
+        DownloadError: It is refused.
+    """
+    if snapshot.size_bytes is not None and size != snapshot.size_bytes:
+        raise DownloadError(
+            f"snapshot {snapshot.name!r} must have {snapshot.size_bytes} bytes; this file has {size}",
+            "it is another file, or a damaged one: check the link",
+        )
+    if snapshot.tensor_bytes is not None and size < snapshot.tensor_bytes / SIZE_TOLERANCE:
+        raise DownloadError(
+            f"snapshot {snapshot.name!r} holds {amount(snapshot.tensor_bytes)} of tensors; this file has {amount(size)}",
+            "it is another file, or a damaged one: check the link",
         )
 
 

@@ -139,6 +139,18 @@ def test_a_wrong_size_is_refused_before_a_byte_is_read(store, snapshot, mega, kn
     assert mega.ranges == []
 
 
+@pytest.mark.parametrize("known", [{"size_bytes": 3_000_003}, {"tensor_bytes": 2_900_000}])
+def test_a_file_that_breaks_off_unnoticed_is_refused(store, files, checkpoint, known):
+    """A server that names no length may close the connection early: the size that is known tells."""
+    body = b"%x\r\n" % 50_000 + checkpoint[:50_000] + b"\r\n0\r\n\r\n"
+    files.script = [Reply(headers={"Transfer-Encoding": "chunked", "Content-Length": ""}, body=body)]
+    wanted = Snapshot(name="own", sources=(f"{files.url}/model.pth",), **known)
+    with pytest.raises(DownloadError, match="this file has"):
+        store.fetch(wanted)
+    assert store.status(wanted).state == "missing"
+    assert store.fetch(wanted).read_bytes() == checkpoint
+
+
 def test_what_is_no_checkpoint_is_refused(store, files):
     """An error page served with status 200 never gets a final name."""
     files.body = b"<!DOCTYPE html><title>Sign in</title>"
