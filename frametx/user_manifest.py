@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
+import filelock
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
@@ -13,7 +15,7 @@ from frametx.manifest import user_manifest_path
 from frametx.manifest_fields import check_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -33,12 +35,18 @@ def write_snapshot(name: str, entry: Mapping[str, Any], path: Path | None = None
     """
     path = user_manifest_path() if path is None else path
     check_snapshot(name, dict(entry), path=path)
-    document = _read(path)
-    snapshots = document.setdefault("snapshots", tomlkit.table(is_super_table=True))
-    if name not in snapshots:
-        snapshots[name] = tomlkit.table()
-    snapshots[name].update(_plain(entry))
-    _write(path, document)
+    with _locked(path):
+        document = _read(path)
+        snapshots = document.setdefault("snapshots", tomlkit.table(is_super_table=True))
+        try:
+            if name not in snapshots:
+                snapshots[name] = tomlkit.table()
+            snapshots[name].update(_plain(entry))
+        except ValueError as error:  # an inline table holds no tables
+            raise ManifestError(
+                f"{path}: nothing can be added to `snapshots`", "write them as [snapshots.NAME]"
+            ) from error
+        _write(path, document)
     return path
 
 
@@ -51,11 +59,12 @@ def remove_snapshot(name: str, path: Path | None = None) -> bool:
     path = user_manifest_path() if path is None else path
     if not path.exists():
         return False
-    document = _read(path)
-    if name not in document.get("snapshots", {}):
-        return False
-    del document["snapshots"][name]
-    _write(path, document)
+    with _locked(path):
+        document = _read(path)
+        if name not in document.get("snapshots", {}):
+            return False
+        del document["snapshots"][name]
+        _write(path, document)
     return True
 
 
@@ -82,15 +91,34 @@ def _read(path: Path) -> tomlkit.TOMLDocument:
         raise ManifestError(f"{path} is not TOML: {error}", "correct it, or move it away") from error
 
 
-def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
-    """Write beside the file and rename, so that a crash leaves the old one."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time reads and writes, so that no entry gets lost."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path.with_name(f"{path.name}.lock"))
+        lock.acquire()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
+    """Write beside the file and rename, so that a crash leaves the old one; a link stays a link."""
+    target = path.resolve()
+    beside = target.with_name(f"{target.name}.{os.getpid()}")
+    try:
         beside.write_text(tomlkit.dumps(document), "utf-8")
-        beside.replace(path)
+        beside.replace(target)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise ManifestError(
-            f"cannot write the manifest {path}: {error.strerror or error}", "name another file with FRAMETX_MODELS"
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> ManifestError:
+    return ManifestError(
+        f"cannot write the manifest {path}: {error.strerror or error}", "name another file with FRAMETX_MODELS"
+    )
