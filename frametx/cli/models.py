@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frametx.cli.console import say
-from frametx.errors import EXIT_FAILED, FrametxError, UsageError
+from frametx.errors import EXIT_FAILED, FrametxError, SnapshotMissing, UsageError
 
 if TYPE_CHECKING:
     from frametx.manifest import Manifest, Snapshot
@@ -211,8 +211,14 @@ def remove(
     manifest, store = _open(models, cache)
     results = []
     for snapshot in _chosen(manifest, names):
-        freed = store.remove(snapshot, forget=forget or not snapshot.sources)
-        forgotten = not snapshot.sources and remove_snapshot(snapshot.name, models)
+        own = not snapshot.sources and snapshot.bundled is None
+        try:
+            freed = store.remove(snapshot, forget=forget or own)
+        except SnapshotMissing:
+            if not own:  # of one's own import the name must go even when its file is gone
+                raise
+            freed = 0
+        forgotten = own and remove_snapshot(snapshot.name, models)
         results.append({"name": snapshot.name, "freed_bytes": freed, "left_manifest": forgotten})
         if not (quiet or as_json):
             say(f"{snapshot.name}: {amount(freed)} freed" + ("; no longer in your models.toml" if forgotten else ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -195,6 +196,14 @@ def test_an_own_training_comes_and_goes(run, tiny_checkpoint, tmp_path):
     run("remove", "mine")
     assert "mine" not in load_manifest().snapshots
     assert not any((Store().root / "snapshots").iterdir())
+
+
+def test_an_own_training_whose_file_is_gone_can_be_removed(run, tiny_checkpoint):
+    """The name becomes free although the cache was cleared by hand."""
+    run("import", tiny_checkpoint, "--as", "mine")
+    shutil.rmtree(Store().root)
+    assert run("remove", "mine").exit_code == 0
+    assert "mine" not in load_manifest().snapshots
 
 
 def test_adding_takes_a_plain_path(run, tiny_checkpoint):
