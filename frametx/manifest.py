@@ -287,7 +287,10 @@ def _check_names(manifest: Manifest, presets: Mapping[str, Mapping[str, Any]]) -
     for preset in manifest.presets.values():
         origin = presets[preset.name]["origin"]
         if preset.name in taken:
-            raise ManifestError(f"{origin}: preset {preset.name!r} has the name of a snapshot", "rename the preset")
+            other = manifest.snapshots[taken[preset.name]]
+            raise ManifestError(
+                f"{other.origin}: snapshot {other.name!r} has the name of a preset of {origin}", "rename one of them"
+            )
         missing = [name for name in preset.models if name not in taken]
         if missing:
             raise ManifestError(

@@ -17,7 +17,8 @@ ARCHITECTURES = ("v1", "v2b", "v4", "v6", "v7", "v8", "v9", "v10", "gan-v1", "li
 SCHEMES = ("https", "http", "file")
 Rule = Literal["min", "max", "mean", "median"]
 RULES: tuple[str, ...] = get_args(Rule)
-# A name becomes a folder of the cache and a word of a comma list.
+CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
+# A name becomes a folder of the cache and a word of a comma list, where what ends like a checkpoint is a file.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -27,7 +28,9 @@ Check = tuple[Callable[[Any], bool], str]
 
 def is_name(value: Any) -> bool:
     """Tell whether a value may name a snapshot or preset."""
-    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+    if not isinstance(value, str) or value.lower().endswith(CHECKPOINT_SUFFIXES):
+        return False
+    return _NAME.fullmatch(value) is not None
 
 
 def _is_count(value: Any) -> bool:
@@ -55,10 +58,10 @@ def _is_list(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 _TEXT: Check = (lambda value: isinstance(value, str), "a text")
 _COUNT: Check = (_is_count, "a whole number, 0 or more")
-_NAME_CHECK = "letters, digits and . _ + -, at most 64"
+NAME_RULE = "letters, digits and . _ + -, at most 64, and no ending of checkpoint files"
 
 SNAPSHOT_KEYS: Mapping[str, Check] = {
-    "aliases": (_is_list(is_name), f"a list of names ({_NAME_CHECK})"),
+    "aliases": (_is_list(is_name), f"a list of names ({NAME_RULE})"),
     "architecture": (lambda value: value in ARCHITECTURES, f"one of {', '.join(ARCHITECTURES)}"),
     "sizes": (
         lambda value: isinstance(value, dict) and all(map(_is_size, value.values())),
@@ -125,7 +128,7 @@ def check_table(
 
 def _check_entry(kind: str, name: str, entry: Any, keys: Mapping[str, Check], path: Path) -> None:
     if not is_name(name):
-        raise ManifestError(f"{path}: {kind} {name!r} has a name that cannot be used", f"use {_NAME_CHECK} characters")
+        raise ManifestError(f"{path}: {kind} {name!r} has a name that cannot be used", f"use {NAME_RULE}")
     if not isinstance(entry, dict):
         raise ManifestError(f"{path}: {kind} {name!r} must be a table, written as [{kind}s.{name}]")
     check_table(entry, path=path, allowed=keys, entry=f"{kind} {name!r}")

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from frametx.cache_folder import digest_of
 from frametx.errors import CheckpointError, UsageError
 from frametx.manifest import Snapshot
-from frametx.manifest_fields import is_name
+from frametx.manifest_fields import NAME_RULE, is_name
 from frametx.models.checkpoint import network_for, read_shapes, read_state
 from frametx.user_manifest import write_snapshot
 
@@ -99,7 +99,7 @@ def import_checkpoint(
 
     Raises:
         CheckpointError: It cannot be read, holds code, or is not the snapshot that it should be.
-        UsageError: It could be several snapshots, or none, and has no name.
+        UsageError: It could be several snapshots, or none, and has no name; or the name cannot be used.
         DownloadError: Its digest or size is not the expected one, or the cache cannot be written.
     """
     identity = identify(path)
@@ -108,6 +108,7 @@ def import_checkpoint(
     elif is_known(name, manifest):
         snapshot = manifest.snapshot(name)
     else:
+        check_new_name(name, manifest)
         snapshot = own_snapshot(name, identity, sha256=digest_of(path), size_bytes=path.stat().st_size)
         snapshot = replace(snapshot, notes=f"imported from {path.name} on {dt.datetime.now(dt.UTC).date()}")
         target = store.adopt(snapshot, path, on_bytes=on_bytes, on_note=on_note)
@@ -128,13 +129,7 @@ def import_checkpoint(
 
 
 def own_snapshot(name: str, identity: Identity, *, sha256: str, size_bytes: int) -> Snapshot:
-    """Describe a checkpoint of one's own.
-
-    Raises:
-        UsageError: The name cannot be used.
-    """
-    if not is_name(name):
-        raise UsageError(f"{name!r} cannot be the name of a snapshot", "use letters, digits and . _ + -, at most 64")
+    """Describe a checkpoint of one's own."""
     return Snapshot(
         name=name,
         architecture=identity.architecture,
@@ -191,10 +186,7 @@ def add_snapshot(
         CheckpointError: It is no checkpoint, holds code, or is of no known architecture; it is removed again.
         DownloadError: It cannot be fetched.
     """
-    if is_known(name, manifest) or name in manifest.presets:
-        raise UsageError(f"{name!r} is taken", f"choose another name, or change [snapshots.{name}] in your models.toml")
-    if not is_name(name):
-        raise UsageError(f"{name!r} cannot be the name of a snapshot", "use letters, digits and . _ + -, at most 64")
+    check_new_name(name, manifest)
     if source.startswith("http:") and sha256 is None:
         raise UsageError(f"nothing vouches for {source}", "give its digest with --sha256, or use https")
     wanted = Snapshot(name=name, sources=(source,), sha256=sha256, origin="--sha256")
@@ -246,6 +238,20 @@ def convert(snapshot: Snapshot, store: Store, output: Path | None = None) -> Pat
         )
     write(output)
     return output
+
+
+def check_new_name(name: str, manifest: Manifest) -> None:
+    """Refuse a name that a checkpoint of one's own cannot have.
+
+    Raises:
+        UsageError: It is taken, or cannot be a name.
+    """
+    if is_known(name, manifest):
+        raise UsageError(f"{name!r} is taken", f"choose another name, or change [snapshots.{name}] in your models.toml")
+    if name in manifest.presets:
+        raise UsageError(f"{name!r} is taken: it is an ensemble", "choose another name")
+    if not is_name(name):
+        raise UsageError(f"{name!r} cannot be the name of a snapshot", f"use {NAME_RULE}")
 
 
 def is_known(name: str, manifest: Manifest) -> bool:

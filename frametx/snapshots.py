@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from frametx.ensemble import Rule, check_weights
 from frametx.errors import UsageError
 from frametx.manifest import Manifest, Preset, Snapshot, load_manifest
+from frametx.manifest_fields import CHECKPOINT_SUFFIXES
 from frametx.models.checkpoint import check_is_file, load_network, network_for, read_shapes
 from frametx.models.detect import network_class
 from frametx.store import Store
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from frametx.models.network import Network
-
-CHECKPOINT_SUFFIXES = frozenset((".pth", ".pt", ".ckpt", ".safetensors", ".bin"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

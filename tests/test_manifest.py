@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from frametx.download.links import parse_mega_link
@@ -187,7 +190,9 @@ WRONG = {
     "taken alias": ('[snapshots.a]\naliases = ["v9a"]', "names snapshot 'a' and also 'v9'", "rename"),
     "preset of nothing": ('[presets.p]\nrule = "max"', "names no models", "models = "),
     "preset of unknown": ('[presets.p]\nmodels = ["v11"]', "uses 'v11', which is no snapshot", "v10"),
-    "preset's name": ('[presets.v9]\nmodels = ["v10"]', "has the name of a snapshot", "rename"),
+    "preset's name": ('[presets.v9]\nmodels = ["v10"]', "has the name of a preset of", "rename"),
+    "snapshot named as a preset": ("[snapshots.original]", "has the name of a preset of", "rename"),
+    "a file as a name": ('[snapshots."a.pth"]', "has a name that cannot be used", "no ending of checkpoint files"),
     "rule": ('[presets.p]\nmodels = ["v10"]\nrule = "sum"', "`rule` must be one of min, max, mean, median", None),
     "weights without mean": (
         '[presets.p]\nmodels = ["v10"]\nweights = [1]',
@@ -238,6 +243,34 @@ def test_writing_an_entry_leaves_the_rest_of_the_file_as_it_is(write):
     assert remove_snapshot("new.1", own)
     assert not remove_snapshot("new.1", own)
     assert own.read_text().strip() == before.strip()
+
+
+def test_a_manifest_behind_a_link_stays_there(write, tmp_path):
+    """Who keeps the file elsewhere and links to it finds the new entry there."""
+    own = write("")
+    link = tmp_path / "link.toml"
+    link.symlink_to(own)
+    write_snapshot("new", {"notes": "x"}, link)
+    assert link.is_symlink()
+    assert load_manifest(own).snapshot("new").notes == "x"
+
+
+def test_entries_written_at_once_all_stay(tmp_path):
+    """Processes that write at the same time wait for one another."""
+    own = tmp_path / "models.toml"
+    program = (
+        "import sys; from pathlib import Path; from frametx.user_manifest import write_snapshot\n"
+        "for i in range(10): write_snapshot(f'{sys.argv[1]}{i}', {'notes': 'x'}, Path(sys.argv[2]))"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", program, name, str(own)]) for name in "abc"]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert len(load_manifest(own).snapshots) == len(load_manifest().snapshots) + 30
+
+
+def test_what_cannot_be_added_to_is_said(write):
+    """An inline table holds no tables."""
+    with pytest.raises(ManifestError, match="nothing can be added to `snapshots`"):
+        write_snapshot("new", {"notes": "x"}, write("snapshots = { a = { notes = 'y' } }"))
 
 
 def test_a_wrong_entry_is_never_written(write):

@@ -138,13 +138,18 @@ def test_what_fits_no_snapshot_needs_a_name(bring, tiny_checkpoint):
 
 
 def test_the_wrong_name_is_refused(bring, tiny_checkpoint):
-    """A v10 file is never kept as v8, nor as the bundled model, nor under a name that is a path."""
+    """A v10 file is never kept as v8, nor as the bundled model, nor under a name that is a path or an ensemble."""
     with pytest.raises(CheckpointError, match="is a v10 checkpoint; snapshot 'v8' is v8"):
         bring(tiny_checkpoint, "v8.1")
     with pytest.raises(UsageError, match="comes with frametx"):
         bring(tiny_checkpoint, "mini")
     with pytest.raises(UsageError, match="cannot be the name"):
         bring(tiny_checkpoint, "../evil")
+    with pytest.raises(UsageError, match="'original' is taken: it is an ensemble"):
+        bring(tiny_checkpoint, "original")
+    with pytest.raises(UsageError, match="cannot be the name") as caught:
+        bring(tiny_checkpoint, "mine.pth")  # -m mine.pth means a file
+    assert "no ending of checkpoint files" in caught.value.hint
 
 
 def test_other_sizes_than_published_are_said(bring, notes, tiny_checkpoint):
