@@ -40,10 +40,13 @@ class Log:
     def _write(self, name: str, group: str, step: int, figures: Mapping[str, float]) -> None:
         path = self.folder / name
         row = {"step": step} | {key: f"{value:.6g}" for key, value in figures.items()}
-        fresh = not path.exists()
+        columns = _columns(path)
+        new = [key for key in row if key not in columns]
+        if columns and new:  # an adversary that begins late, a term that the config gained
+            _widen(path, columns + new)
         with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row))
-            if fresh:
+            writer = csv.DictWriter(file, columns + new)
+            if not columns:
                 writer.writeheader()
             writer.writerow(row)
         if self._events is not None:
@@ -75,11 +78,27 @@ class Log:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Read a CSV that `Log` wrote; empty when there is none."""
+    """Read a CSV that `Log` wrote; empty when there is none. A row holds what was noted at its step."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+
+def _columns(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return next(csv.reader(file), [])
+
+
+def _widen(path: Path, columns: list[str]) -> None:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _cut(path: Path, start_step: int) -> None:

@@ -167,6 +167,14 @@ def test_an_adversary_trains_along(write_config):
     assert "adversary" in state
 
 
+def test_an_adversary_that_begins_late_gets_its_column(write_config):
+    """Steps before it have no figure of it in the log, later ones have, and no figure stands in another's column."""
+    trainer = trained(write_config(steps=3, more="[adversary]\nweight = 0.1\nchannels = 4\nstart_step = 2\n"))
+    rows = read_log(trainer.config.output / "log.csv")
+    assert ["adversary" in row for row in rows] == [False, False, True]
+    assert all(0 < row["learning_rate"] <= 3e-3 for row in rows)
+
+
 @pytest.mark.parametrize(
     ("architecture", "sizes", "frames"),
     [
