@@ -28,6 +28,7 @@ Separate = Callable[["Samples"], tuple["Samples", "Samples"]]
 
 STEMS = ("instrumental", "vocals")
 BASELINE = "mixture"
+PADDING_SECONDS = 1.0  # by which other tools' results may be longer or shorter: formats pad
 SUNG_SHARE = 0.25  # of the song's median energy by second; windows below it count as not sung
 
 
@@ -81,11 +82,15 @@ def evaluate_pairs(
         windows: Which parts are judged.
 
     Raises:
-        AudioError: A stem cannot be read, or a tool's results lack a song.
+        AudioError: A stem cannot be read, or a tool's results lack a song or are of another length.
     """
     for pair in pairs:
         instrumental, vocals = read_pair(pair)
-        foreign = {name: _results(pair, name, found) for name, found in systems.items() if isinstance(found, dict)}
+        foreign = {
+            name: _results(pair, name, found, instrumental.shape[1])
+            for name, found in systems.items()
+            if isinstance(found, dict)
+        }
         if foreign and windows.vocals_db is not None:
             raise UsageError("--vocals-db changes the mixtures, so results of other tools do not fit them")
         for start, stop in parts(vocals, windows):
@@ -143,10 +148,22 @@ def results_of(folder: Path) -> dict[str, StemPair]:
     return {pair.name: pair for pair in find_pairs(folder)}
 
 
-def _results(pair: StemPair, name: str, found: dict[str, StemPair]) -> tuple[Samples, Samples]:
+def _results(pair: StemPair, name: str, found: dict[str, StemPair], n_samples: int) -> tuple[Samples, Samples]:
+    """Another tool's stems `[2 n]` of a song, brought to its length."""
     if pair.name not in found:
         raise AudioError(f"{name} has no results for {pair.name}", f"it has {', '.join(list(found)[:5])}")
-    return read_pair(found[pair.name])
+    instrumental, vocals = read_pair(found[pair.name])
+    longer = (instrumental.shape[1] - n_samples) / SAMPLE_RATE
+    if abs(longer) > PADDING_SECONDS:
+        raise AudioError(
+            f"the results of {name} for {pair.name} are {abs(longer):.1f} s {'longer' if longer > 0 else 'shorter'} than it",
+            "are they of the same song?",
+        )
+    return _fitted(instrumental, n_samples), _fitted(vocals, n_samples)
+
+
+def _fitted(samples: Samples, n_samples: int) -> Samples:
+    return np.pad(samples[:, :n_samples], ((0, 0), (0, max(0, n_samples - samples.shape[1]))))
 
 
 def summarise(judgements: list[Judgement]) -> dict[str, Any]:
@@ -155,7 +172,12 @@ def summarise(judgements: list[Judgement]) -> dict[str, Any]:
     Returns:
         `{system: {"songs": {song: {stem: {measure: value}}}, "mean": {stem: ...}, "median": {stem: ...}}}`; besides the
         measures a stem has `gain`, its SDR above the mixture's.
+
+    Raises:
+        AudioError: Nothing was judged.
     """
+    if not judgements:
+        raise AudioError("there is nothing to judge: no song is as long as a window", "choose a shorter window")
     systems = list(dict.fromkeys(j.system for j in judgements))
     songs = list(dict.fromkeys(j.song for j in judgements))
     table: dict[str, Any] = {}

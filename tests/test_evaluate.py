@@ -115,6 +115,22 @@ class TestFigures:
         with pytest.raises(AudioError, match="no results for a"):
             list(evaluate_pairs(find_pairs(stems), {"other": results_of(tmp_path / "other")}, Windows()))
 
+    def test_results_may_be_a_little_shorter(self, stems, tmp_path):
+        """Formats pad and cut: what is missing counts as silence, and the rest is judged."""
+        for stem, kind in (("vocals", "vocals"), ("no_vocals", "instrumental")):
+            samples, _ = soundfile.read(stems / "b" / f"{stem}.wav", dtype="float32")
+            write(tmp_path / "other" / f"b_{kind}.wav", samples[: -RATE // 100].T)
+        pairs = [pair for pair in find_pairs(stems) if pair.name == "b"]
+        summary = summarise(list(evaluate_pairs(pairs, {"other": results_of(tmp_path / "other")}, Windows())))
+        assert 20 < summary["other"]["mean"]["vocals"]["sdr"] < 30  # a hundredth of a second of three is lost
+
+    def test_results_of_another_length_are_refused(self, stems, tmp_path):
+        """Results that lack more than a second are not of this song."""
+        for kind in ("vocals", "instrumental"):
+            write(tmp_path / "other" / f"a_{kind}.wav", noise(2, 0))
+        with pytest.raises(AudioError, match=r"of other for a are 2.0 s shorter"):
+            list(evaluate_pairs(find_pairs(stems), {"other": results_of(tmp_path / "other")}, Windows()))
+
     def test_songs_nobody_sings_in_are_judged_by_leakage(self, stems):
         """On instrumentals alone the vocals are judged by what was wrongly taken for them."""
         pairs = [p for p in find_instrumentals(stems) if p.name == "a_accompaniment"]
@@ -140,6 +156,26 @@ class TestCommand:
         result = CliRunner().invoke(app, ["evaluate", str(stems), "--against", str(stems), "--only-against"])
         assert result.exit_code == 0, result.output
         assert "bleedless" in result.output
+
+    def test_a_folder_called_as_the_model_is_judged_beside_it(self, stems, tiny_checkpoint, monkeypatch):
+        """Neither takes the other's place in the table, nor does a folder called mixture."""
+        monkeypatch.chdir(stems.parent)
+        for name in (tiny_checkpoint.name, BASELINE):
+            (stems.parent / name).symlink_to(stems)
+        arguments = ["evaluate", "stems", "-m", str(tiny_checkpoint), "--json", "-d", "cpu", "--song", "b"]
+        result = CliRunner().invoke(app, [*arguments, "--against", tiny_checkpoint.name, "--against", BASELINE])
+        assert result.exit_code == 0, result.output
+        summary = json.loads(result.stdout)
+        perfect = [name for name, figures in summary.items() if figures["mean"]["vocals"]["sdr"] > 60]
+        assert perfect == [f"{tiny_checkpoint.name}/", f"{BASELINE}/"]
+        assert set(summary) == {*perfect, tiny_checkpoint.name, BASELINE}
+
+    def test_songs_shorter_than_a_window_are_named(self, stems):
+        """What is left out is said, and nothing but that is an error."""
+        arguments = ["evaluate", str(stems), "--against", str(stems), "--only-against", "--window"]
+        result = CliRunner().invoke(app, [*arguments, "3.5"])
+        assert "b: left out, it is shorter than a window" in result.stderr
+        assert isinstance(CliRunner().invoke(app, [*arguments, "30"]).exception, AudioError)
 
     def test_an_unknown_song_is_refused_with_those_that_are_there(self, stems):
         """`--song` names what the folder holds when it does not hold that."""
