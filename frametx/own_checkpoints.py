@@ -7,13 +7,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import save_file
-
 from frametx.cache_folder import digest_of
 from frametx.errors import CheckpointError, UsageError
 from frametx.manifest import Snapshot
 from frametx.manifest_fields import NAME_RULE, is_name
-from frametx.models.checkpoint import network_for, read_shapes, read_state
+from frametx.models.checkpoint import network_for, read_shapes, read_state, write_weights
 from frametx.user_manifest import write_snapshot
 
 if TYPE_CHECKING:
@@ -225,10 +223,7 @@ def convert(snapshot: Snapshot, store: Store, output: Path | None = None) -> Pat
     def write(target: Path) -> None:
         # Tied tensors share memory, which the format refuses.
         state = {name: tensor.clone().contiguous() for name, tensor in read_state(source).items()}
-        try:
-            save_file(state, str(target), metadata={"format": "pt", "architecture": snapshot.architecture or ""})
-        except (OSError, RuntimeError) as error:
-            raise CheckpointError(f"cannot write {target}: {error}", "choose another place with --output") from error
+        write_weights(target, state, snapshot.architecture or "")
 
     if output is None:
         return store.adopt_converted(snapshot, write)

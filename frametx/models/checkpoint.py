@@ -9,10 +9,12 @@ from __future__ import annotations
 import pickle
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from frametx.errors import CheckpointError
@@ -46,8 +48,37 @@ def load_network(path: Path, architecture: str | None = None) -> Network:
     state = read_state(path)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     network = network_for(shapes, path, architecture)
+    expected = network.state_dict()
+    whole = [name for name, tensor in state.items() if tensor.dtype != expected[name].dtype]
+    if whole:
+        raise CheckpointError(
+            f"{path} holds {state[whole[0]].dtype} in {whole[0]}, where floating-point weights belong",
+            "quantised checkpoints cannot be used; take the one it was made from",
+        )
     network.load_state_dict(state, strict=True, assign=True)
     return network.eval().requires_grad_(requires_grad=False)
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor], architecture: str) -> None:
+    """Write tensors as safetensors, readable for whom the umask lets.
+
+    Raises:
+        CheckpointError: The file cannot be written; nothing of it is left, and one that was there before still is.
+    """
+    fresh = not path.exists()
+    try:
+        path.touch()
+        mode = path.stat().st_mode
+        save_file(dict(state), str(path), metadata={"format": "pt", "architecture": architecture})
+        path.chmod(mode)  # safetensors puts a private file in its place
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if fresh:
+            with suppress(OSError):
+                path.unlink()
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"cannot write {path}: {reason}", "is there room, and may the folder be written?"
+        ) from error
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -205,13 +236,10 @@ def _unwrapped(payload: Any) -> dict[str, Tensor]:
     """Find the state dict in what a file holds."""
     if not isinstance(payload, Mapping):
         return {}
-    tensors = {str(name): value for name, value in payload.items() if isinstance(value, Tensor)}
-    if tensors:
-        return tensors
-    for wrapper in WRAPPERS:
+    for wrapper in WRAPPERS:  # first: beside a wrapped state dict there may lie a loose tensor, such as a loss
         if isinstance(payload.get(wrapper), Mapping):
             return _unwrapped(payload[wrapper])
-    return {}
+    return {str(name): value for name, value in payload.items() if isinstance(value, Tensor)}
 
 
 def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

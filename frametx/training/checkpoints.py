@@ -7,14 +7,13 @@ best.safetensors     those of the best validation
 
 from __future__ import annotations
 
-import os
 import pickle
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import save_file
 
 from frametx.errors import TrainingError
+from frametx.models.checkpoint import write_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +26,21 @@ BEST = "best.safetensors"
 
 
 def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """Replace the checkpoint; an interruption leaves the one before."""
+    """Replace the checkpoint; an interruption leaves the one before.
+
+    Raises:
+        TrainingError: It cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{LAST}.part"
-    torch.save(state, part)
+    try:
+        torch.save(state, part)
+    except (OSError, RuntimeError) as error:  # torch's own for a full disk
+        part.unlink(missing_ok=True)
+        raise TrainingError(
+            f"{folder / LAST} cannot be written: {str(error).partition(chr(10))[0]}",
+            "is the disk full? The checkpoint before is whole: run the same command again to go on from it",
+        ) from error
     part.replace(folder / LAST)
 
 
@@ -53,12 +63,16 @@ def load_state(folder: Path) -> dict[str, Any] | None:
 
 
 def export(network: Network, path: Path, precision: str) -> None:
-    """Write weights as safetensors, complete or not at all."""
+    """Write weights as safetensors, complete or not at all.
+
+    Raises:
+        CheckpointError: The file cannot be written; one that was there before still is.
+    """
     dtype = torch.float16 if precision == "fp16" else torch.float32
     state = {
         name: (tensor.to(dtype) if tensor.is_floating_point() else tensor).detach().cpu().contiguous()
         for name, tensor in network.state_dict().items()
     }
-    part = path.with_suffix(f".{os.getpid()}.part")
-    save_file(state, str(part), metadata={"architecture": network.architecture})
+    part = path.with_name(f"{path.name}.part")
+    write_weights(part, state, network.architecture)
     part.replace(path)

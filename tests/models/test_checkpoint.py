@@ -53,6 +53,12 @@ class TestWholeFiles:
         torch.save({"epoch": 3, key: network.state_dict()}, tmp_path / "m.pth")
         assert same_output(load_network(tmp_path / "m.pth"), network)
 
+    def test_a_loose_tensor_beside_the_model_does_not_hide_it(self, tmp_path, network):
+        """Training checkpoints may hold a best loss as a tensor."""
+        payload = {"best_loss": torch.tensor(0.1), "model": network.state_dict()}
+        torch.save(payload, tmp_path / "m.pth")
+        assert load_network(tmp_path / "m.pth").architecture == network.architecture
+
     def test_safetensors_are_read(self, tmp_path, network):
         """A safetensors file gives the same network."""
         save_file(network.state_dict(), tmp_path / "m.safetensors")
@@ -115,6 +121,13 @@ class TestBadFiles:
             load_network(path)
         assert "model.pth" in caught.value.message
         assert caught.value.hint
+
+    def test_a_quantised_checkpoint_is_refused(self, tmp_path, network):
+        """Whole numbers in place of weights are said to be that."""
+        state = {name: tensor.to(torch.int8) for name, tensor in network.state_dict().items()}
+        torch.save(state, tmp_path / "m.pth")
+        with pytest.raises(CheckpointError, match=r"holds torch\.int8 in"):
+            load_network(tmp_path / "m.pth")
 
     def test_a_cut_off_old_file_is_said_to_be_broken(self, tmp_path, network):
         """The same for files from before the zip format."""
