@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ FULL_SCALE = 32768
 READABLE = SUFFIXES | {".npy"}
 HEARD = 150 / FULL_SCALE  # mean amplitude above which a crop of vocals is not silence
 TRIES = 6
+NAME_BYTES = 100  # of a decoded copy's name, which gets more behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +81,16 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class PairPool:
-    """Instrumentals and the vocals that belong to them."""
+    """Instrumentals and the vocals that belong to them, and how often each pair is drawn."""
 
     pairs: tuple[tuple[Recording, Recording], ...]
+    shares: NDArray[np.float64]
 
     def draw(self, rng: np.random.Generator, n_samples: int, ratio: float = 1.0) -> tuple[Samples, Samples]:
         """Draw aligned crops `[2 n]` with vocals to hear, if a few tries find any."""
         n_read = int(np.ceil(n_samples * ratio)) + 8
         for _ in range(TRIES):
-            instrumental, vocals = self.pairs[int(rng.integers(len(self.pairs)))]
+            instrumental, vocals = self.pairs[int(rng.choice(len(self.pairs), p=self.shares))]
             shorter = min(instrumental.n_samples, vocals.n_samples)
             start = int(rng.integers(0, max(1, shorter - n_read)))
             sung = vocals.crop(start, n_samples, ratio)
@@ -110,28 +113,35 @@ def open_pool(sources: Sequence[Source], cache: Path, least: int, on_file: Calla
         AudioError: A file cannot be read.
     """
     found: list[Recording] = []
-    shares: list[float] = []
+    weights: list[float] = []
     for source in sources:
         paths = _files(source.folder)
         mine = [_opened(path, cache, least, on_file, dry=source.dry) for path in paths]
         roots = np.sqrt([recording.n_samples for recording in mine])
         found += mine
-        shares += list(source.weight * roots / roots.sum())
-    total = sum(shares)
-    if total <= 0:
-        raise TrainingError("the weights of the folders sum to nothing", "give one of them a weight above 0")
-    return Pool(tuple(found), np.asarray(shares) / total)
+        weights += list(source.weight * roots / roots.sum())
+    return Pool(tuple(found), _shares(weights))
 
 
 def open_pairs(sources: Sequence[Source], cache: Path, least: int, on_file: Callable[[Path], None]) -> PairPool:
     """Open folders of paired stems; see `open_pool`."""
-    pairs = [pair for source in sources for pair in find_pairs(source.folder, frozenset(READABLE))]
     opened = []
-    for pair in pairs:
-        assert pair.vocals is not None  # find_pairs returns whole pairs
-        instrumental, vocals = (_opened(path, cache, least, on_file) for path in (pair.instrumental, pair.vocals))
-        opened.append((instrumental, vocals))
-    return PairPool(tuple(opened))
+    weights: list[float] = []
+    for source in sources:
+        pairs = find_pairs(source.folder, frozenset(READABLE))
+        for pair in pairs:
+            assert pair.vocals is not None  # find_pairs returns whole pairs
+            instrumental, vocals = (_opened(path, cache, least, on_file) for path in (pair.instrumental, pair.vocals))
+            opened.append((instrumental, vocals))
+        weights += [source.weight / len(pairs)] * len(pairs)
+    return PairPool(tuple(opened), _shares(weights))
+
+
+def _shares(weights: list[float]) -> NDArray[np.float64]:
+    total = sum(weights)
+    if total <= 0:
+        raise TrainingError("the weights of the folders sum to nothing", "give one of them a weight above 0")
+    return np.asarray(weights) / total
 
 
 def _files(folder: Path) -> list[Path]:
@@ -146,11 +156,15 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _opened(path: Path, cache: Path, least: int, on_file: Callable[[Path], None], *, dry: bool = False) -> Recording:
-    stored = path if path.suffix.lower() == ".npy" else _decoded(path, cache, on_file)
-    try:
+    if path.suffix.lower() == ".npy":
+        stored = path
+        try:
+            samples = np.load(stored, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{path} is no array: {error}", "take it out of the folder") from error
+    else:
+        stored = _decoded(path, cache, on_file)
         samples = np.load(stored, mmap_mode="r")
-    except (OSError, ValueError) as error:
-        raise TrainingError(f"{path} is no array: {error}", "remove it, or decode it again") from error
     if samples.dtype != np.int16 or samples.ndim != 2 or samples.shape[1] not in (1, 2):
         raise TrainingError(
             f"{path} holds {samples.dtype} {samples.shape}", "arrays are int16 [samples, 1 or 2 channels]"
@@ -166,14 +180,33 @@ def _opened(path: Path, cache: Path, least: int, on_file: Callable[[Path], None]
 def _decoded(path: Path, cache: Path, on_file: Callable[[Path], None]) -> Path:
     facts = path.stat()
     key = hashlib.sha256(f"{path.resolve()}|{facts.st_size}|{facts.st_mtime_ns}".encode()).hexdigest()[:16]
-    target = cache / f"{path.stem}-{key}.npy"
-    if target.is_file():
+    stem = path.stem.encode()[:NAME_BYTES].decode(errors="ignore")
+    target = cache / f"{stem}-{key}.npy"
+    if _is_whole(target):
         return target
     on_file(path)
     samples = read_samples(path)
-    cache.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(f".{os.getpid()}.part")
-    with part.open("wb") as file:
-        np.save(file, np.clip(np.round(samples.T * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16))
-    part.replace(target)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            np.save(file, np.clip(np.round(samples.T * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16))
+        part.replace(target)
+    except OSError as error:
+        raise TrainingError(
+            f"{path} cannot be decoded into {cache}: {error.strerror or error}",
+            "make room (10 MB a minute of stereo), or name another folder as data.cache",
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
     return target
+
+
+def _is_whole(stored: Path) -> bool:
+    """Whether a decoded copy is there and can be mapped; a disk that was full may have cut it."""
+    try:
+        np.load(stored, mmap_mode="r")
+    except (OSError, ValueError):
+        return False
+    return True

@@ -52,6 +52,17 @@ class TestSongs:
             torch.testing.assert_close(mixtures[number], again[number], rtol=0, atol=0)
         assert not torch.equal(mixtures[0][0], mixtures[1][0])
 
+    def test_folders_of_pairs_have_weights(self, recordings, tmp_path):
+        """A folder with weight 0 is never drawn from."""
+        silent = tmp_path / "silent"
+        silent.mkdir()
+        for kind in ("vocals", "instrumental"):
+            soundfile.write(silent / f"x_{kind}.wav", np.zeros((5000, 2)), RATE)
+        sources = [Source(folder=recordings / "pairs", weight=1.0), Source(folder=silent, weight=0.0)]
+        pool = open_pairs(sources, tmp_path / "cache", 1000, ignore)
+        rng = np.random.default_rng(0)
+        assert all(pool.draw(rng, 1000)[1].any() for _ in range(20))
+
     def test_processes_share_the_numbers(self):
         """Two processes together draw what one draws, in batches of half the size."""
         alone = iter(Numbers(8, 4, rank=0, processes=1))
@@ -167,6 +178,31 @@ class TestBadRecordings:
         np.save(tmp_path / "floats.npy", np.zeros((RATE, 2), np.float32))
         with pytest.raises(TrainingError, match="float32"):
             open_pool([Source(folder=tmp_path)], tmp_path, 10, ignore)
+
+    def test_a_decoded_copy_that_was_cut_is_made_anew(self, recordings, tmp_path):
+        """A disk that was full once does not stop later trainings."""
+        folders = [Source(folder=recordings / "vocals")]
+        first = open_pool(folders, tmp_path, 1000, ignore)
+        stored = first.recordings[0].path
+        stored.write_bytes(stored.read_bytes()[:5000])
+        decoded = []
+        again = open_pool(folders, tmp_path, 1000, decoded.append)
+        assert len(decoded) == 1
+        assert again.recordings[0].n_samples == first.recordings[0].n_samples
+
+    def test_a_long_name_is_decoded(self, tmp_path):
+        """The copy has a shorter one."""
+        name = "あ" * 78
+        soundfile.write(tmp_path / f"{name}.wav", noise(5000).T, RATE)
+        pool = open_pool([Source(folder=tmp_path)], tmp_path / "cache", 1000, ignore)
+        assert pool.recordings[0].n_samples == 5000
+
+    def test_a_copy_that_cannot_be_written_is_said(self, recordings, tmp_path):
+        """The message names song and folder, the hint the ways out."""
+        (tmp_path / "file").write_text("")
+        with pytest.raises(TrainingError, match="cannot be decoded into") as caught:
+            open_pool([Source(folder=recordings / "vocals")], tmp_path / "file" / "cache", 1000, ignore)
+        assert "data.cache" in caught.value.hint
 
     def test_a_changed_file_is_decoded_again(self, tmp_path):
         """The cache does not outlive the file it was made from."""
