@@ -1,16 +1,16 @@
 """What a training is: frozen dataclasses, written as a TOML file.
 
-    output = "runs/mine"                 where checkpoints, logs and the loss curve go
+    output = "runs/mine"                 # where checkpoints, logs and the loss curve go
 
     [network]
-    architecture = "mini"                any of the project's; sizes = { ... } overrides the defaults
+    architecture = "mini"                # any of the project's; sizes = { ... } overrides the defaults
 
     [data]
-    instrumentals = ["music"]            folders, or { folder = "music", weight = 2.0, dry = false }
+    instrumentals = ["music"]            # folders, or { folder = "music", weight = 2.0, dry = false }
     vocals = ["voices"]
-    pairs = ["stems"]                    <song>_vocals beside <song>_instrumental
+    pairs = ["stems"]                    # <song>_vocals beside <song>_instrumental
 
-    [[stages]]                           one after the other; longer crops later
+    [[stages]]                           # one after the other; longer crops later
     steps = 2000
     frames = 128
     batch = 6

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -84,28 +85,49 @@ def _check(config: TrainingConfig, path: Path) -> None:
     """Refuse values that are of the right type and still cannot be meant."""
     if not config.stages:
         raise TrainingError(f"{path}: there are no stages", "add a [[stages]] table with steps, frames and batch")
-    least = [
-        (f"stages[{i}].{name}", getattr(stage, name), 1)
-        for i, stage in enumerate(config.stages)
-        for name in ("steps", "frames", "batch")
-    ]
-    least += [("optimiser.accumulate", config.optimiser.accumulate, 1), ("data.workers", config.data.workers, 0)]
-    least += [("checkpoint_steps", config.checkpoint_steps, 1), ("log_steps", config.log_steps, 1)]
-    for name, value, smallest in least:
-        if value < smallest:
-            raise TrainingError(f"{path}: {name} = {value} should be at least {smallest}")
-    shares = [("mixing", name) for name in ("true_pairs", "no_vocals", "only_vocals", "second_voice")]
-    shares += [("augment", name) for name in ("speed", "swap", "width", "spread", "narrow", "band_limit", "codec")]
-    for table, name in shares:
-        value = getattr(getattr(config, table), name)
-        if not 0 <= value <= 1:
-            raise TrainingError(f"{path}: {table}.{name} = {value} is a share, from 0 to 1")
-    if config.optimiser.learning_rate <= 0:
-        raise TrainingError(f"{path}: optimiser.learning_rate = {config.optimiser.learning_rate} should be above 0")
-    if not 0 <= config.optimiser.ema < 1:
-        raise TrainingError(f"{path}: optimiser.ema = {config.optimiser.ema} should be from 0 to below 1")
+    for name, value, (accepts, wanted) in _limits(config):
+        if not accepts(value):
+            raise TrainingError(f"{path}: {name} = {value} {wanted}")
+    if not any(_terms(config).values()):
+        raise TrainingError(f"{path}: every loss has the weight 0", f"give one a weight: {', '.join(_terms(config))}")
     data = config.data
     if not data.pairs and not (data.instrumentals and data.vocals):
         raise TrainingError(
             f"{path}: there is nothing to mix", "name data.pairs, or data.instrumentals and data.vocals"
         )
+
+
+Limit = tuple[Callable[[float], bool], str]
+ONE: Limit = (lambda value: value >= 1, "should be at least 1")
+ABOVE: Limit = (lambda value: 0 < value < math.inf, "should be above 0")
+NOT_BELOW: Limit = (lambda value: value >= 0, "should not be below 0")
+SHARE: Limit = (lambda value: 0 <= value <= 1, "is a share, from 0 to 1")
+DECAY: Limit = (lambda value: 0 <= value < 1, "should be from 0 to below 1")
+
+
+def _limits(config: TrainingConfig) -> Iterator[tuple[str, float, Limit]]:
+    """Yield keys, their values and what these must be; a comparison with what is no number fails."""
+    for i, stage in enumerate(config.stages):
+        yield from ((f"stages[{i}].{name}", getattr(stage, name), ONE) for name in ("steps", "frames", "batch"))
+    for name in ("checkpoint_steps", "log_steps"):
+        yield name, getattr(config, name), ONE
+    yield "data.workers", config.data.workers, NOT_BELOW
+    for source in (*config.data.instrumentals, *config.data.vocals, *config.data.pairs):
+        yield f"the weight of {source.folder}", source.weight, NOT_BELOW
+    for name in ("true_pairs", "no_vocals", "only_vocals", "second_voice"):
+        yield f"mixing.{name}", getattr(config.mixing, name), SHARE
+    for name in ("speed", "swap", "width", "spread", "narrow", "band_limit", "codec"):
+        yield f"augment.{name}", getattr(config.augment, name), SHARE
+    optimiser = config.optimiser
+    yield "optimiser.learning_rate", optimiser.learning_rate, ABOVE
+    yield "optimiser.accumulate", optimiser.accumulate, ONE
+    for name in ("warmup_steps", "final_share", "weight_decay", "clip_norm"):
+        yield f"optimiser.{name}", getattr(optimiser, name), NOT_BELOW
+    for name, value in (("ema", optimiser.ema), ("betas[0]", optimiser.betas[0]), ("betas[1]", optimiser.betas[1])):
+        yield f"optimiser.{name}", value, DECAY
+    for name, value in _terms(config).items():
+        yield name, value, NOT_BELOW
+
+
+def _terms(config: TrainingConfig) -> dict[str, float]:
+    return {f"loss.{f.name}": getattr(config.loss, f.name) for f in fields(config.loss) if f.name != "mel_bands"}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from frametx.errors import TrainingError
+from frametx.training import config
 from frametx.training.config import OptimiserConfig, Source
 from frametx.training.config_file import read_config
 from frametx.training.optimiser import rate_at
@@ -55,6 +56,11 @@ def test_paths_are_relative_to_the_config(tmp_path):
         (("[data]", "[mixing]\nno_vocals = 1.5\n[data]"), "mixing.no_vocals = 1.5 is a share"),
         (("[data]", "[optimiser]\nlearning_rate = 0\n[data]"), "learning_rate = 0.0 should be above 0"),
         (("[data]", "[optimiser]\nbetas = [0.9]\n[data]"), "betas should have 2 values"),
+        (("[data]", "[optimiser]\nlearning_rate = nan\n[data]"), "learning_rate = nan should be above 0"),
+        (("[data]", "[optimiser]\nbetas = [1.5, 0.9]\n[data]"), r"betas\[0\] = 1.5 should be from 0 to below 1"),
+        (("[data]", "[optimiser]\nclip_norm = -1\n[data]"), "clip_norm = -1.0 should not be below 0"),
+        (("[data]", "[loss]\ncomplex = 0\nroot = 0\n[data]"), "every loss has the weight 0"),
+        (("weight = 2", "weight = -1"), "the weight of .*b = -1.0 should not be below 0"),
         (("[data]", "[optimiser]\nema = 1.0\n[data]"), "ema = 1.0 should be from 0 to below 1"),
         (('vocals = [{ folder = "c", dry = true }]', ""), "nothing to mix"),
         (("instrumentals = [", "instrumentals = 5 #"), "should be a list"),
@@ -66,6 +72,12 @@ def test_what_cannot_be_meant_is_named(tmp_path, change, message):
     """Wrong types, unknown or missing keys and values out of range are told by key."""
     with pytest.raises(TrainingError, match=message):
         read_config(written(tmp_path, GOOD.replace(*change)))
+
+
+def test_the_example_in_the_documentation_is_a_config(tmp_path):
+    """What config.py shows can be copied."""
+    example = [line[4:] for line in (config.__doc__ or "").splitlines() if line.startswith("    ")]
+    assert read_config(written(tmp_path, "\n".join(example))).stages
 
 
 def test_a_missing_file_is_named(tmp_path):
