@@ -66,6 +66,14 @@ class Process:
             values = values / self.count
         return values
 
+    def all_equal(self, value: int) -> bool:
+        """Whether it is the same in all processes."""
+        if self.count == 1:
+            return True
+        values: list[int | None] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return len(set(values)) == 1
+
     def wait(self) -> None:
         """Wait for the others."""
         if self.count > 1:

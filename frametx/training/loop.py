@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from frametx.errors import TrainingError, UsageError
-from frametx.models.checkpoint import load_network
+from frametx.models.checkpoint import load_network, network_for
 from frametx.models.detect import network_class
 from frametx.models.network import Feeding
+from frametx.pairs import find_pairs
 from frametx.training.adversary import Adversary
 from frametx.training.augment import Augmenter
-from frametx.training.checkpoints import BEST, MODEL, export, load_state, save_state
+from frametx.training.checkpoints import BEST, LAST, MODEL, export, load_state, save_state
 from frametx.training.data import Mixer, Mixtures, Numbers, batches, open_recordings
 from frametx.training.log import Log
 from frametx.training.losses import SeparationLoss
@@ -84,7 +85,10 @@ class Trainer:
         self.process = process
         self._listener = listener
         torch.manual_seed(config.seed)
-        self.network = build_network(config, start_from).to(process.device)
+        self.step = 0
+        state = load_state(config.output)
+        self._foreign = start_from is not None if state is None else bool(state.get("foreign"))
+        self.network = self._build(state, start_from).to(process.device)
         self.phases = phases_of(config)
         for phase in self.phases:
             self.network.check_width(phase.frames)
@@ -93,11 +97,18 @@ class Trainer:
         self.optimiser = optimiser_for(self.network, config.optimiser)
         self.loss = SeparationLoss(config.loss, self.network.n_fft).to(process.device)
         self.adversary = Adversary(config.adversary, process.device) if config.adversary.weight else None
-        self.step = 0
         self._stop = config.stop_after or config.total_steps
         self.best = -float("inf")
+        if config.validation.pairs is not None and config.validation.every_steps and process.leads:
+            find_pairs(config.validation.pairs)  # better now than after the first hundred steps
         self._mixer = self._make_mixer()
-        self._resume()
+        if state is not None:
+            self._resume(state)
+        if not process.all_equal(self.step):
+            raise TrainingError(
+                "the processes do not begin at the same step",
+                f"give all machines the same {config.output / LAST}: on a shared disk, or copied to each",
+            )
         self._parallel = process.wrap(self.network)
         self._log = Log(config.output, self.step) if process.leads else None
 
@@ -149,7 +160,7 @@ class Trainer:
             last = turn == options.accumulate - 1
             waiting = nullcontext() if last or self.process.count == 1 else self._parallel.no_sync()  # type: ignore[operator]
             with waiting:
-                terms = self._terms(*next(songs), phase)
+                terms = self._terms(*next(songs), phase, turn)
                 loss = torch.stack(list(terms.values())).sum()
                 (loss / options.accumulate).backward()  # type: ignore[no-untyped-call]
             for name, term in (terms | {"loss": loss}).items():
@@ -168,13 +179,13 @@ class Trainer:
         self.average.update(self.network, self.step)
         return {"loss": figures.pop("loss")} | figures | {"learning_rate": rate, "gradient": float(norm)}
 
-    def _terms(self, stems: Tensor, headroom_db: Tensor, phase: Phase) -> dict[str, Tensor]:
-        """The loss terms of a batch."""
+    def _terms(self, stems: Tensor, headroom_db: Tensor, phase: Phase, turn: int) -> dict[str, Tensor]:
+        """The loss terms of a batch, the step's `turn`-th."""
         device = self.process.device
         stems, headroom_db = stems.to(device, non_blocking=True), headroom_db.to(device, non_blocking=True)
         with torch.no_grad():
             if phase.denoise:
-                stems = torch.stack([stems[:, 0], self._noise(stems[:, 0], phase)], dim=1)
+                stems = torch.stack([stems[:, 0], self._noise(stems[:, 0], phase, turn)], dim=1)
             spectra = spectra_of(stems, headroom_db, self.network.n_fft)
             features = feed(self.network, spectra, phase.frames)
             spectra = spectra.last(phase.frames)
@@ -193,9 +204,10 @@ class Trainer:
         self.adversary.learn(mix, spectra.instrumental.abs(), estimate, self.process)
         return {"adversary": self.adversary.term(mix, estimate)}
 
-    def _noise(self, like: Tensor, phase: Phase) -> Tensor:
+    def _noise(self, like: Tensor, phase: Phase, turn: int) -> Tensor:
         """White noise at the configured level, the same for the same songs."""
-        seed = self.config.seed + phase.first_number + self.step * phase.batch + self.process.rank
+        number = self.step * self.config.optimiser.accumulate + turn
+        seed = self.config.seed + phase.first_number + number * phase.batch + self.process.rank
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(like.shape, generator=generator).to(like.device)
         level = like.square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-4
@@ -238,6 +250,8 @@ class Trainer:
         if self._log is not None:
             state = {
                 "step": self.step,
+                "foreign": self._foreign,
+                "optimiser_kind": self.config.optimiser.kind,
                 "best": self.best,
                 "network": self.network.state_dict(),
                 "average": self.average.network.state_dict(),
@@ -250,19 +264,42 @@ class Trainer:
             self._log.picture()
         self.process.wait()
 
-    def _resume(self) -> None:
-        state = load_state(self.config.output)
+    def _build(self, state: dict[str, Any] | None, start_from: Path | None) -> Network:
+        """The config's network, or that of `--from`, which a training that began so keeps."""
         if state is None:
-            return
+            network = build_network(self.config, start_from)
+            if start_from is not None:
+                self._tell("note", text=f"begins with {start_from} ({network.architecture}); [network] is not used")
+            return network
+        if start_from is not None:
+            self._tell("note", text=f"{self.config.output} holds a training that goes on; --from is not used")
+        if not self._foreign:
+            return build_network(self.config, None)
+        shapes = {name: tuple(tensor.shape) for name, tensor in state["network"].items()}
+        network = network_for(shapes, self.config.output / LAST)
+        network.load_state_dict(state["network"], assign=True)
+        return trainable(network.requires_grad_(requires_grad=True))
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        kind = state.get("optimiser_kind", self.config.optimiser.kind)
+        if kind != self.config.optimiser.kind:
+            raise TrainingError(
+                f"{self.config.output} holds a training with optimiser.kind = {kind!r}",
+                "go on with that, or begin anew from its model.safetensors with --from and another output folder",
+            )
+        # rates, betas and decay are the config's, who may have changed them
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimiser.param_groups]
         try:
             self.network.load_state_dict(state["network"])
             self.average.network.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
         except (RuntimeError, ValueError) as error:
             raise TrainingError(
-                f"{self.config.output} holds a training of another network: {str(error).splitlines()[0]}",
-                "choose another output folder, or the sizes that training had",
+                f"{self.config.output} holds a training of another network than the config's",
+                "choose another output folder, or the architecture and sizes that training had",
             ) from error
+        for group, own in zip(self.optimiser.param_groups, settings, strict=True):
+            group.update(own)
         if self.adversary is not None and "adversary" in state:
             self.adversary.load_state_dict(state["adversary"])
         self.step, self.best = int(state["step"]), float(state["best"])
@@ -272,7 +309,7 @@ class Trainer:
             total = self.config.total_steps
             self._listener(
                 Report(
-                    step=getattr(self, "step", 0),
+                    step=self.step,
                     total_steps=total,
                     phase=phase,
                     figures=figures or {},
@@ -288,6 +325,7 @@ def build_network(config: TrainingConfig, start_from: Path | None) -> Network:
     Raises:
         TrainingError: The sizes do not fit the architecture.
         CheckpointError: The checkpoint cannot be read, or there is no such architecture.
+        UsageError: Its channels are not what trainings are made for.
     """
     if start_from is not None:
         network = load_network(start_from).requires_grad_(requires_grad=True)
@@ -297,8 +335,17 @@ def build_network(config: TrainingConfig, start_from: Path | None) -> Network:
         cls = network_class(config.network.architecture)
         try:
             network = cls(**config.network.sizes)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
             raise TrainingError(f"network.sizes do not fit {config.network.architecture}: {error}") from error
+    return trainable(network)
+
+
+def trainable(network: Network) -> Network:
+    """The network in training mode.
+
+    Raises:
+        UsageError: Its channels are not what trainings are made for.
+    """
     wanted = {
         Feeding.MAGNITUDE: 2,
         Feeding.MAGNITUDE_AND_PHASE: 4,
@@ -317,7 +364,17 @@ def train(
 
     Returns:
         `{"step": steps done, "model": path of the weights}`.
+
+    Raises:
+        FrametxError: As `Trainer`; or a file cannot be read or written.
     """
-    trainer = Trainer(config, process, start_from=start_from, listener=listener)
-    trainer.run()
+    try:
+        trainer = Trainer(config, process, start_from=start_from, listener=listener)
+        trainer.run()
+    except OSError as error:
+        where = error.filename or config.output
+        raise TrainingError(
+            f"{where}: {error.strerror or error}",
+            "once that is mended, the same command goes on from the last checkpoint",
+        ) from error
     return {"step": trainer.step, "model": config.output / MODEL}

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from frametx.cli.app import app
-from frametx.errors import TrainingError
+from frametx.errors import AudioError, TrainingError
 from frametx.models.checkpoint import load_network
 from frametx.training.checkpoints import load_state
 from frametx.training.config_file import read_config
@@ -56,6 +56,35 @@ def test_the_command_learns_a_toy_set_and_leaves_a_model(write_config):
     assert load_network(run / "model.safetensors").architecture == "mini"
     assert (run / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert list((run / "tensorboard").iterdir())
+
+
+def test_weights_get_the_permissions_of_the_umask(write_config):
+    """Others may use what somebody trained, as far as the umask lets them."""
+    before = os.umask(0o027)
+    try:
+        output = trained(write_config(steps=1)).config.output
+    finally:
+        os.umask(before)
+    assert (output / "model.safetensors").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(write_config, monkeypatch):
+    """Torch's own complaint about a full disk is translated, and no part of a file stays behind."""
+
+    def full(_state, path):
+        path.write_bytes(b"begun")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 108544 vs 108464")
+
+    config = write_config(steps=2, checkpoint_steps=1, top="stop_after = 1")
+    trained(config)
+    monkeypatch.setattr(torch, "save", full)
+    config.write_text(config.read_text("utf-8").replace("stop_after = 1", ""), "utf-8")
+    with pytest.raises(TrainingError, match=r"last\.pt cannot be written"):
+        trained(config)
+    state = load_state(config.parent / "run")
+    assert state is not None
+    assert state["step"] == 1
+    assert not list((config.parent / "run").glob("*.part"))
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
@@ -139,6 +168,27 @@ def test_a_killed_process_costs_the_steps_since_the_checkpoint(write_config, tmp
     assert_same(state["network"], weights(alone), atol=5e-4)
 
 
+FORGETFUL = """
+import os
+from frametx.cli import main
+from frametx.training import loop
+
+if os.environ["RANK"] == "1":
+    loop.load_state = lambda folder: None
+main()
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_resume_at_different_steps_do_not_train(write_config, tmp_path):
+    """Machines without a shared output folder would drift apart without a word: they are told what to do."""
+    trained(write_config("toy", batch=4, top="stop_after = 2"))
+    (tmp_path / "forgetful.py").write_text(FORGETFUL, "utf-8")
+    done = in_two_processes(write_config("toy", batch=4), str(tmp_path / "forgetful.py"))
+    assert done.returncode != 0
+    assert "do not begin at the same step" in done.stderr
+
+
 def test_stages_change_the_crops(write_config):
     """A second stage with longer crops follows the first, and the schedule spans both."""
     more = "[[stages]]\nsteps = 2\nframes = 100\nbatch = 1\n"
@@ -212,7 +262,58 @@ def test_training_from_a_checkpoint_begins_with_its_weights(write_config):
     assert_same(load_file(first), before)
 
 
+def test_a_training_from_a_checkpoint_goes_on_without_it(write_config):
+    """Run again, with the same command or without `--from`, it keeps the network that it began with."""
+    first = trained(write_config("first", steps=1)).config.output / "model.safetensors"
+    second = write_config("second", steps=3, sizes="{}", top="stop_after = 1")
+    for step, begin in ((1, ["--from", str(first)]), (2, []), (3, ["--from", str(first)])):
+        second.write_text(
+            second.read_text("utf-8").replace(f"stop_after = {step - 1}", f"stop_after = {step}"), "utf-8"
+        )
+        result = CliRunner().invoke(app, ["train", str(second), "--device", "cpu", *begin])
+        assert result.exit_code == 0, (result.output, result.exception)
+        assert f"{step} steps" in result.output
+    assert "--from is not used" in result.output
+
+
+def test_a_resumed_training_follows_the_config(write_config):
+    """Weight decay and betas changed in the config are those it goes on with."""
+    path = write_config(steps=1)
+    trained(path)
+    changed = write_config(steps=2, optimiser="weight_decay = 0.5\nbetas = [0.5, 0.6]")
+    optimiser = Trainer(read_config(changed), ALONE).optimiser
+    assert {group["betas"] for group in optimiser.param_groups} == {(0.5, 0.6)}
+    assert {group["weight_decay"] for group in optimiser.param_groups} == {0.5, 0.0}
+
+
 class TestComplaints:
+    def test_another_optimiser_is_refused(self, write_config):
+        """What Muon remembers is of no use to AdamW."""
+        trained(write_config(steps=1, optimiser="kind = 'muon'"))
+        with pytest.raises(TrainingError, match=r"optimiser\.kind = 'muon'"):
+            trained(write_config(steps=2, optimiser="kind = 'adamw'"))
+
+    def test_validation_songs_that_are_missing_are_said_at_once(self, write_config):
+        """Not only after the first hundred steps."""
+        config = write_config(steps=4, validate=4)
+        config.write_text(config.read_text("utf-8").replace('pairs = "pairs"', 'pairs = "nowhere"'), "utf-8")
+        with pytest.raises(AudioError, match="nowhere is no folder"):
+            Trainer(read_config(config), ALONE)
+
+    @pytest.mark.parametrize("sizes", ["{ channels = [8, -8, 8] }", "{ heads = 0 }"])
+    def test_sizes_of_no_network_are_said(self, write_config, sizes):
+        """Whatever the constructor raises."""
+        with pytest.raises(TrainingError, match="do not fit mini"):
+            trained(write_config(sizes=sizes))
+
+    def test_an_output_that_is_a_file_is_said(self, write_config):
+        """The message names it; nothing but that is wrong."""
+        config = write_config(steps=1)
+        (config.parent / "run").write_text("", encoding="utf-8")
+        result = CliRunner().invoke(app, ["train", str(config), "--device", "cpu"])
+        assert isinstance(result.exception, TrainingError)
+        assert "run" in result.exception.message
+
     def test_a_loss_that_is_no_number_stops_the_training(self, write_config):
         """Weights that run away end in an error that names the step and the way out."""
         with pytest.raises(TrainingError, match="step 1: not a number") as caught:
