@@ -90,9 +90,10 @@ def resolve_models(
     store = Store()
     told: dict[str, Any] = {key: value for key, value in (("on_note", on_note), ("on_bytes", on_bytes)) if value}
     found = []
+    files = [one for one in meant if isinstance(one, Path)]
     for name, one in zip(names, meant, strict=True):
         if isinstance(one, Path):
-            found.append(Model(name=one.name, path=one))
+            found.append(Model(name=_short_name(one, files), path=one))
         else:
             path = store.fetch(one, offline=offline, **told)
             found.append(Model(name=name, path=path, architecture=one.architecture))
@@ -146,6 +147,13 @@ def _names(models: str | Path | Sequence[str | Path], manifest: Manifest) -> tup
     names = manifest.names(models) if isinstance(models, str) else [str(name) for name in models or manifest.names()]
     preset = manifest.presets.get(names[0]) if len(names) == 1 else None
     return (names if preset is None else list(preset.models)), preset
+
+
+def _short_name(path: Path, files: list[Path]) -> str:
+    """As much of a path's end as tells it from the other files: its name, or run1/best.safetensors."""
+    parts, others = path.absolute().parts, [other.absolute().parts for other in files if other is not path]
+    n_parts = next((n for n in range(1, len(parts)) if all(other[-n:] != parts[-n:] for other in others)), 1)
+    return "/".join(parts[-n_parts:])
 
 
 def _meant(name: str, manifest: Manifest) -> Path | Snapshot:

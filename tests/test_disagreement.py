@@ -70,3 +70,13 @@ def test_an_ensemble_is_measured_while_it_separates(tiny_checkpoint, tmp_path):
     assert profile.spread.min() > 0
     with pytest.raises(UsageError, match="is not inside"):
         measure_disagreement(separator, tmp_path / "song.flac", (3.5, 4.0))
+
+
+def test_checkpoints_of_one_file_name_are_told_apart(tiny_checkpoint, tmp_path):
+    """The usual case of one's own trainings: run1/best.pth against run2/best.pth."""
+    paths = [tmp_path / run / "best.pth" for run in ("run1", "run2")]
+    for path in paths:
+        path.parent.mkdir()
+        path.symlink_to(tiny_checkpoint)
+    separator = Separator([*paths, tiny_checkpoint], device="cpu")
+    assert [model.name for model in separator.models] == ["run1/best.pth", "run2/best.pth", tiny_checkpoint.name]
