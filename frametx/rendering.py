@@ -99,7 +99,8 @@ def render(
 
     Raises:
         EditListError: Files are missing, or are not those that the edit list speaks of.
-        AudioError: Reading or writing failed. The stems are as they were.
+        AudioError: Reading or writing failed. The stems are as they were; only where the last step failed, giving new
+            stems their names, one may be new, and rendering the edit list once more makes both.
     """
     folder = work_folder(edits)
     try:
@@ -212,7 +213,11 @@ class _Rendering:
         )
 
     def _publish(self, base: Mapping[Stem, Path], new: Mapping[Stem, Path]) -> None:
-        """Keep the base stems, give the new ones their names, write the edit list: in this order nothing is ever lost."""
+        """Keep the base stems, write the edit list, give the new stems their names.
+
+        In this order nothing is ever lost: until the list is written the stems are as they were, and from then on it can
+        be rendered again.
+        """
         for stem, path in base.items():
             kept = self.edits.base[stem].path
             if path != kept:
@@ -223,10 +228,17 @@ class _Rendering:
         stems = {
             stem: StemFile(path=self.edits.stems[stem].path, sha256=known_sha256(path)) for stem, path in new.items()
         }
-        for stem, path in new.items():
-            path.replace(stems[stem].path)
         self.edits = replace(self.edits, stems=stems)
         write_edit_list(self.edits)
+        for stem, path in new.items():
+            try:
+                path.replace(stems[stem].path)
+            except OSError as error:
+                raise AudioError(
+                    f"{stems[stem].path} cannot be replaced: {error.strerror or error}",
+                    f"see to that, or close the program that uses it; then `frametx render {self.edits.path}` "
+                    "makes both stems",
+                ) from error
         used = {self.vocals.kept_path(section) for section in self.edits.sections}
         for path in self.folder.glob("section_*.wav"):
             if path not in used:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -337,6 +339,42 @@ def test_a_failing_disk_leaves_the_stems_alone(finished, separators, monkeypatch
     with pytest.raises(AudioError, match="full"):
         redo(finished, separators, section(1.0, 2.0))
     assert bytes_of(finished) == before
+
+
+def test_an_edit_list_that_cannot_be_written_leaves_the_stems_alone(finished, separators):
+    """The stems change only once the list can say how to take that back."""
+    before = bytes_of(finished / "stems")
+
+    def list_in_the_way(section):
+        (finished / "stems" / "song.frametx.toml").mkdir()
+        return separators(section)
+
+    with pytest.raises(FrametxError, match=r"song\.frametx\.toml"):
+        redo(finished, list_in_the_way, section(1.0, 2.0))
+    assert {name: bytes_of(finished / "stems")[name] for name in before} == before
+
+
+def test_a_stem_that_cannot_be_replaced_is_made_by_rendering_the_list(finished, separators, monkeypatch):
+    """With one stem new and the other old nothing is lost: rendering makes both, and undoing takes all back."""
+    before = bytes_of(finished / "stems")
+    rename = Path.replace
+
+    def in_use(path, target):
+        if Path(target).name == "song_Vocals.flac":
+            raise PermissionError(errno.EACCES, "in use", str(target))
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", in_use)
+        with pytest.raises(AudioError, match=r"song_Vocals\.flac cannot be replaced: in use") as caught:
+            redo(finished, separators, section(1.0, 2.0))
+    path = finished / "stems" / "song.frametx.toml"
+    assert f"frametx render {path}" in caught.value.hint
+    render(read_edit_list(path), refuse)
+    stems = stems_of(finished)
+    np.testing.assert_array_equal(stems[VOCALS] + stems[INSTRUMENTAL], mix_of(finished))
+    undo(open_edits(finished / "song.flac", finished / "stems"), refuse)
+    assert {name: bytes_of(finished / "stems")[name] for name in before} == before
 
 
 def test_restart_begins_with_the_stems_as_they_are(finished, separators):
