@@ -6,6 +6,7 @@ they hold, so that redoing, undoing and editing by hand are one thing.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -27,7 +28,7 @@ from frametx.splice import Reach, Span, Splice, quietest_fade, reach_of
 from frametx.stem_rewriter import read_span, read_stored, rewrite_stems, stored_bits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -104,8 +105,7 @@ def render(
     """
     folder = work_folder(edits)
     try:
-        folder.mkdir(exist_ok=True)
-        with FileLock(folder / ".lock", timeout=0):
+        with _at_work(edits, folder):
             return _Rendering(edits, separators, folder, fresh, progress or (lambda _stage, _done: None)).run()
     except Timeout:
         raise EditListError(
@@ -114,9 +114,20 @@ def render(
     except OSError as error:
         name = error.filename or folder
         raise AudioError(f"{name}: {error.strerror or error}", "check the folder's permissions and space") from error
-    finally:
-        if folder.is_dir() and not edits.path.exists():  # nothing came of the first redo
-            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _at_work(edits: EditList, folder: Path) -> Iterator[None]:
+    """Hold the folder, one process at a time; when nothing comes of a first redo it goes away again."""
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / ".lock", timeout=0):
+        was_empty = all(path.name == ".lock" for path in folder.iterdir())
+        try:
+            yield
+        finally:
+            # without a list no stem was replaced; but what lay there before may be the base of one that was taken away
+            if was_empty and not edits.path.exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Rendering:

@@ -377,6 +377,31 @@ def test_a_stem_that_cannot_be_replaced_is_made_by_rendering_the_list(finished, 
     assert {name: bytes_of(finished / "stems")[name] for name in before} == before
 
 
+def test_a_second_redo_at_the_same_time_is_refused_and_harms_nothing(finished, separators):
+    """The one that is at work finishes as if the other had not come."""
+
+    def meanwhile(section_):
+        with pytest.raises(EditListError, match="another frametx is at work"):
+            redo(finished, separators, section(3.0, 4.0))
+        return separators(section_)
+
+    redo(finished, meanwhile, section(1.0, 2.0))
+    assert len(open_edits(finished / "song.flac", finished / "stems").sections) == 1
+
+
+def test_base_stems_of_a_list_that_was_taken_away_stay_when_a_redo_fails(finished, separators):
+    """A redo that comes to nothing removes what it made itself, and nothing else."""
+    redo(finished, separators, section(1.0, 2.0)).edits.path.unlink()
+    before = bytes_of(finished)
+    other_song(finished)
+    with pytest.raises(AudioError, match="do not add up"):
+        redo(finished, separators, section(1.0, 2.0))
+    folder = "stems/song.frametx/"
+    kept = [name for name in before if name.startswith(folder + "base_")]
+    assert len(kept) == 2
+    assert {name: bytes_of(finished)[name] for name in kept} == {name: before[name] for name in kept}
+
+
 def test_restart_begins_with_the_stems_as_they_are(finished, separators):
     """Stems changed by other programs can be taken as the new base."""
     redo(finished, separators, section(1.0, 2.0))
