@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,20 @@ def write_edit_list(edits: EditList) -> None:
         EditListError: It cannot be written.
     """
     path = edits.path
+    beside = path.with_name(
+        f".frametx-{secrets.token_hex(4)}"
+    )  # short: the list's own name may be as long as names can be
+    try:
+        beside.write_text(_text(edits), "utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise EditListError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _text(edits: EditList) -> str:
+    """The text that is there, or a new one, brought to what the edit list says."""
+    path = edits.path
     document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
     if "format" not in document:
         for line in _HEADER.splitlines():
@@ -91,13 +106,7 @@ def write_edit_list(edits: EditList) -> None:
             values |= {stem.value: _relative(file.path, path.parent), f"{stem.value}_sha256": file.sha256}
         _update(document, name, values)
     _update_sections(document, [section_values(section) for section in edits.sections])
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(tomlkit.dumps(document), "utf-8")
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise EditListError(f"{path} cannot be written: {error.strerror}") from error
+    return tomlkit.dumps(document)
 
 
 class _Table:

@@ -43,8 +43,9 @@ def _sha256(_device: int, _inode: int, _size: int, _mtime_ns: int, path: Path) -
 
 
 def edit_list_path(song: Path, folder: Path) -> Path:
-    """Where the edit list of a song's stems lies."""
-    return folder / f"{song.stem}.frametx.toml"
+    """Where the edit list of a song's stems lies: `<track>.frametx.toml`, the track cut as in stems where it is too long."""
+    naming = Naming(template="{track}.{ext}")
+    return naming.targets(SongFile(path=song), folder, [Stem.VOCALS], "frametx.toml")[Stem.VOCALS]
 
 
 def work_folder(edits: EditList) -> Path:

@@ -18,8 +18,10 @@ from frametx.edit_list_file import read_edit_list
 from frametx.errors import AudioError, EditListError, FrametxError, UsageError
 from frametx.finished_song import open_edits
 from frametx.models.network import Network
+from frametx.naming import Naming
 from frametx.outputs import OutputOptions, Stem
 from frametx.rendering import redo_sections, render, undo
+from frametx.songs import SongFile
 from frametx.splice import SEARCH_SECONDS
 
 RATE = 44_100
@@ -413,6 +415,20 @@ def test_restart_begins_with_the_stems_as_they_are(finished, separators):
     undo(rendered.edits, refuse)
     for stem in Stem:
         np.testing.assert_array_equal(stems_of(finished)[stem], made[stem])
+
+
+@pytest.mark.parametrize("track", ["x" * 240, "x" * 250], ids=["240 bytes", "250 bytes"])
+def test_a_song_of_any_name_can_be_redone(finished, separators, track):
+    """As long as a file system takes: the stems change, and undoing gives them back."""
+    folder, song = finished / "stems", finished / f"{track}.flac"
+    (finished / "song.flac").rename(song)
+    for stem, target in Naming().targets(SongFile(path=song), folder, Stem, "flac").items():
+        (folder / f"song_{stem.label}.flac").rename(target)
+    before = bytes_of(folder)
+    redo_sections(open_edits(song, folder), [section(1.0, 2.0)], separators)
+    assert all(bytes_of(folder)[name] != stem for name, stem in before.items())
+    undo(open_edits(song, folder), refuse)
+    assert {name: bytes_of(folder)[name] for name in before} == before
 
 
 @pytest.mark.parametrize(("format_", "depth"), [("wav", "float"), ("wav", 24), ("flac", 24)])
