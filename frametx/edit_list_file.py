@@ -23,6 +23,9 @@ from frametx.outputs import Stem
 from frametx.windows import WindowOptions
 
 FORMAT = 1
+_NOT_TEXT = (
+    "surrogateescape"  # names of files are bytes on most systems: those that are no UTF-8 stay the bytes they are
+)
 _HEADER = """\
 How the stems beside this file came about: the base stems, then the [[section]] entries in this order.
 Change or remove sections, then run `frametx render` on this file to make the stems again."""
@@ -35,11 +38,11 @@ def read_edit_list(path: Path) -> EditList:
         EditListError: It cannot be read, or an entry says something wrong.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8", _NOT_TEXT)
         values = tomlkit.parse(text).unwrap()
     except FileNotFoundError as error:
         raise EditListError(f"there is no edit list {path}", "`frametx redo` begins one") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise EditListError(f"{path} cannot be read: {error}") from error
     except tomlkit.exceptions.ParseError as error:
         raise EditListError(f"{path} is not valid TOML: {error}", "correct that line") from error
@@ -72,17 +75,17 @@ def write_edit_list(edits: EditList) -> None:
         f".frametx-{secrets.token_hex(4)}"
     )  # short: the list's own name may be as long as names can be
     try:
-        beside.write_text(_text(edits), "utf-8")
+        beside.write_text(_text(edits), "utf-8", _NOT_TEXT)
         beside.replace(path)
-    except OSError as error:
+    except (OSError, UnicodeEncodeError) as error:
         beside.unlink(missing_ok=True)
-        raise EditListError(f"{path} cannot be written: {error.strerror}") from error
+        raise EditListError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _text(edits: EditList) -> str:
     """The text that is there, or a new one, brought to what the edit list says."""
     path = edits.path
-    document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
+    document = tomlkit.parse(path.read_text("utf-8", _NOT_TEXT)) if path.exists() else tomlkit.document()
     if "format" not in document:
         for line in _HEADER.splitlines():
             document.add(tomlkit.comment(line))

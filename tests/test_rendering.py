@@ -417,11 +417,14 @@ def test_restart_begins_with_the_stems_as_they_are(finished, separators):
         np.testing.assert_array_equal(stems_of(finished)[stem], made[stem])
 
 
-@pytest.mark.parametrize("track", ["x" * 240, "x" * 250], ids=["240 bytes", "250 bytes"])
+@pytest.mark.parametrize("track", ["x" * 240, "x" * 250, "caf\udce9"], ids=["240 bytes", "250 bytes", "no UTF-8"])
 def test_a_song_of_any_name_can_be_redone(finished, separators, track):
-    """As long as a file system takes: the stems change, and undoing gives them back."""
+    """As long as a file system takes, and whatever its bytes: the stems change, and undoing gives them back."""
     folder, song = finished / "stems", finished / f"{track}.flac"
-    (finished / "song.flac").rename(song)
+    try:
+        (finished / "song.flac").rename(song)
+    except OSError:
+        pytest.skip("this file system has no such names")
     for stem, target in Naming().targets(SongFile(path=song), folder, Stem, "flac").items():
         (folder / f"song_{stem.label}.flac").rename(target)
     before = bytes_of(folder)
