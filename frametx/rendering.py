@@ -199,12 +199,10 @@ class _Rendering:
         def place(where: Span, *, latest: bool) -> Span:
             if not len(where):
                 return where
-            old = _laid(read_stored(base[Stem.VOCALS], where, bits), where, below, bits)
+            there = {stem: read_stored(path, where, bits) for stem, path in base.items()}
             here = slice(where.start - new.start, where.stop - new.start)
-            instrumental = _floats(read_stored(base[Stem.INSTRUMENTAL], where, bits), bits)
-            _check_sum(
-                mix[:, here], instrumental + _floats(read_stored(base[Stem.VOCALS], where, bits), bits), self.edits
-            )
+            _check_sum(mix[:, here], there, bits, self.edits)
+            old = _laid(there[Stem.VOCALS], where, below, bits)
             at = where.start + quietest_fade(_floats(old, bits), vocals[:, here], reach.fade, latest=latest)
             return Span(start=at, stop=at + reach.fade)
 
@@ -272,8 +270,19 @@ def _floats(samples: NDArray[Any], bits: int | None) -> NDArray[np.float32]:
     return samples if bits is None else (samples / 2.0 ** (bits - 1)).astype(np.float32)
 
 
-def _check_sum(mix: NDArray[np.float32], total: NDArray[np.float32], edits: EditList) -> None:
-    residual = float(np.sqrt(np.mean(np.square(mix - total))))
+def _at_full_scale(samples: NDArray[Any], bits: int | None) -> NDArray[np.bool_]:
+    if bits is None:
+        return np.zeros(samples.shape, dtype=np.bool_)  # floats are never cut
+    full_scale = 2 ** (bits - 1)
+    cut: NDArray[np.bool_] = (samples <= -full_scale) | (samples >= full_scale - 1)
+    return cut
+
+
+def _check_sum(mix: NDArray[np.float32], stems: Mapping[Stem, NDArray[Any]], bits: int | None, edits: EditList) -> None:
+    """Refuse stems of another song. Where one was cut at full scale they don't add up to their own either."""
+    total = sum(_floats(samples, bits) for samples in stems.values())
+    kept = np.logical_not(np.any([_at_full_scale(samples, bits) for samples in stems.values()], axis=0))
+    residual = float(np.sqrt(np.mean(np.square(mix - total), where=kept))) if kept.any() else 0.0
     if residual > _LARGEST_RESIDUAL:
         raise AudioError(
             f"the stems beside {edits.path} do not add up to {edits.song.path}",

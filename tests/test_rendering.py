@@ -434,6 +434,37 @@ def test_a_song_of_any_name_can_be_redone(finished, separators, track):
     assert {name: bytes_of(folder)[name] for name in before} == before
 
 
+def loud_song(folder):
+    """A song far over full scale, cut there."""
+    mix, rate = soundfile.read(folder / "song.flac")
+    soundfile.write(folder / "song.flac", np.clip(8 * mix, -1, 1), rate)
+
+
+def test_a_song_so_loud_that_its_stems_clip_can_be_redone(finished, base_separator, separators):
+    """Where a stem was cut at full scale the two don't add up to the song, and yet they are its own."""
+    loud_song(finished)
+    base_separator.separate_file(finished / "song.flac", finished / "stems", OutputOptions(overwrite=True))
+    before = stems_of(finished)
+    touched = redo(finished, separators, section(2.0, 3.0)).splices[0].touched
+    after = stems_of(finished)
+    for stem in Stem:
+        assert (after[stem] != before[stem]).any()
+        np.testing.assert_array_equal(after[stem][:, : touched.start], before[stem][:, : touched.start])
+    cut = np.any([(samples == -(2**15)) | (samples == 2**15 - 1) for samples in after.values()], axis=0)
+    assert cut.any()
+    np.testing.assert_array_equal((after[VOCALS] + after[INSTRUMENTAL])[~cut], mix_of(finished)[~cut])
+
+
+def test_stems_that_clip_are_still_told_from_those_of_another_song(finished, base_separator, separators):
+    """What is below full scale decides."""
+    other = mix_of(finished)
+    loud_song(finished)
+    base_separator.separate_file(finished / "song.flac", finished / "stems", OutputOptions(overwrite=True))
+    soundfile.write(finished / "song.flac", other.astype(np.int16).T, RATE)
+    with pytest.raises(AudioError, match="do not add up to"):
+        redo(finished, separators, section(2.0, 3.0))
+
+
 @pytest.mark.parametrize(("format_", "depth"), [("wav", "float"), ("wav", 24), ("flac", 24)])
 def test_other_formats_keep_their_samples_too(finished, base_separator, separators, format_, depth):
     """Float and 24-bit stems change in the section alone, and still sum to the song."""
