@@ -19,10 +19,21 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Playlists could name files and addresses; nothing but the file itself is opened.
-_OPTIONS = {"protocol_whitelist": "none"}
 _MP4_FAMILY = "mov,mp4"
 _FULL_SCALE = {"i2": 2.0**15, "i4": 2.0**31, "u1": 2.0**7}
+
+
+def open_container(file: BinaryIO) -> Any:
+    """A media file's container, for reading; closing it leaves `file` open.
+
+    Playlists could name files and addresses: nothing but `file` itself is opened. Tags may be in any encoding, whatever
+    their format says; what isn't UTF-8 in them is replaced, and never makes a song unreadable.
+
+    Raises:
+        av.error.FFmpegError: FFmpeg doesn't know it.
+        ValueError: PyAV cannot handle it.
+    """
+    return av.open(file, options={"protocol_whitelist": "none"}, metadata_errors="replace")
 
 
 def probe_with_av(path: Path) -> AudioInfo | None:
@@ -33,8 +44,8 @@ def probe_with_av(path: Path) -> AudioInfo | None:
     """
     with path.open("rb") as file:
         try:
-            container = av.open(file, options=_OPTIONS)
-        except (av.error.FFmpegError, ValueError, UnicodeError):
+            container = open_container(file)
+        except (av.error.FFmpegError, ValueError):
             return None
         with container:
             stream = _audio_stream(path, container)
@@ -51,7 +62,7 @@ def probe_with_av(path: Path) -> AudioInfo | None:
 
 def speakers_of(path: Path) -> list[str]:
     """FFmpeg's names of the places of the channels, in their order, such as FL, FR, FC; none when it doesn't know."""
-    with path.open("rb") as file, av.open(file, options=_OPTIONS) as container:
+    with path.open("rb") as file, open_container(file) as container:
         names = [channel.name for channel in _audio_stream(path, container).codec_context.layout.channels]
     return [] if "NONE" in names else names
 
@@ -83,7 +94,7 @@ def av_blocks(info: AudioInfo, size: int, start: int, end: int | None) -> Iterat
 
 def _trimmed(info: AudioInfo, file: BinaryIO) -> Iterator[NDArray[np.float32]]:
     """Decoded samples without the padding at the end."""
-    with av.open(file, options=_OPTIONS) as container:
+    with open_container(file) as container:
         stream = _audio_stream(info.path, container)
         exact = stream.time_base is not None and stream.time_base * info.sample_rate == 1
         decoded = _Decoded(info, exact=exact)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import av
 import av.error
 import mutagen
 import soundfile
@@ -29,6 +28,7 @@ from mutagen.oggvorbis import OggVorbis
 from mutagen.wave import WAVE
 
 from frametx.audio import tags_id3, tags_mp4, tags_other, tags_vorbis
+from frametx.audio.ffmpeg import open_container
 from frametx.errors import AudioError
 
 if TYPE_CHECKING:
@@ -141,11 +141,11 @@ def _from_decoders(path: Path) -> dict[str, tuple[str, ...]]:
     except (soundfile.LibsndfileError, OSError, UnicodeError):
         pass
     try:
-        with path.open("rb") as file, av.open(file, options={"protocol_whitelist": "none"}) as container:
-            found = dict(container.metadata)
+        with path.open("rb") as file, open_container(file) as container:
+            found: dict[str, str] = dict(container.metadata)
             for stream in container.streams.audio[:1]:
                 found = dict(stream.metadata) | found
-    except (av.error.FFmpegError, OSError, ValueError, UnicodeError):
+    except (av.error.FFmpegError, OSError, ValueError):
         return {}
     return _clean({tags_other.FFMPEG_NAMES.get(name.lower(), name): [value] for name, value in found.items()})
 

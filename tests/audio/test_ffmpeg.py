@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from frametx.audio.reader import SongReader, probe
+from frametx.audio.tags import read_tags
 from frametx.errors import AudioError
 
 
-def encode(path, samples, *, container, codec, rate=44100, layout="stereo", video=False, options=None):
+def encode(path, samples, *, container, codec, rate=44100, layout="stereo", video=False, options=None, title=None):
     """Write float samples `[c n]` with FFmpeg's defaults, as other programs do."""
     with av.open(str(path), "w", format=container, options=options or {}) as output:
+        output.metadata.update({"title": title} if title else {})
         if video:
             pictures = output.add_stream("mpeg4", rate=25)
             pictures.width = pictures.height = 32
@@ -108,6 +110,21 @@ def test_a_film_without_sound_is_refused(tmp_path):
         output.mux(stream.encode(None))
     with pytest.raises(AudioError, match="no audio stream; it holds: video"):
         probe(path)
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"), [("mp4", "aac"), ("avi", "pcm_s16le"), ("matroska", "flac"), ("adts", "aac")]
+)
+def test_a_tag_in_another_encoding_does_not_hide_the_song(tmp_path, tones, container, codec):
+    """A title in Latin-1, which is against the format and common, loses a letter; the sound is read."""
+    path = encode(tmp_path / "song", tones(0.5), container=container, codec=codec, title="caf\u00e9")
+    content = path.read_bytes().replace("caf\u00e9".encode(), b"caf\xe9s")
+    if container == "adts":
+        content += (b"TAG" + b"caf\xe9").ljust(128, b"\0")  # ID3v1
+    path.write_bytes(content)
+    assert b"caf\xe9" in content
+    assert read(path).shape[1] >= 22050
+    assert read_tags(path).first("title").startswith("caf\ufffd")
 
 
 def test_subtitles_are_no_song(tmp_path):
