@@ -6,7 +6,7 @@ A video stream is copied packet by packet, not encoded again. A cover becomes on
 from __future__ import annotations
 
 import io
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import av
 import av.error
 import numpy as np
 
+from frametx.audio.ffmpeg import open_container
 from frametx.audio.formats import rate_of, stem_format
 from frametx.audio.partfile import PartFile
 from frametx.audio.reader import SongReader
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _IN_MP4 = frozenset(("h264", "hevc", "av1", "vp9", "mpeg4"))
-_OPTIONS = {"protocol_whitelist": "none"}  # a playlist could name files and addresses
 _LONGEST_SIDE = 1280
 _PLAIN_SIZE = 720
 _AAC_FRAME = 1024
@@ -157,7 +157,7 @@ def _still_frame(cover: bytes | None) -> Any:
     frame = None
     if cover is not None:
         try:
-            with av.open(io.BytesIO(cover), "r", options=_OPTIONS) as container:
+            with open_container(io.BytesIO(cover)) as container:
                 frame = next(container.decode(video=0))
         except (av.error.FFmpegError, StopIteration, ValueError, IndexError):
             frame = None  # a damaged picture is none
@@ -168,11 +168,14 @@ def _still_frame(cover: bytes | None) -> Any:
     return frame.reformat(width=width, height=height, format="yuv420p")
 
 
-def _opened(song: Path) -> Any:
-    try:
-        return av.open(str(song), options=_OPTIONS | {"protocol_whitelist": "file"})
-    except (av.error.FFmpegError, ValueError) as error:
-        raise AudioError(f"{song} cannot be opened for its picture: {error}", "leave out --video") from error
+@contextmanager
+def _opened(song: Path) -> Iterator[Any]:
+    with ExitStack() as stack:
+        try:
+            container = stack.enter_context(open_container(stack.enter_context(song.open("rb"))))
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise AudioError(f"{song} cannot be opened for its picture: {error}", "leave out --video") from error
+        yield container
 
 
 def _picture_stream(container: Any) -> Any:

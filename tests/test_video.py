@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
@@ -92,6 +93,22 @@ def test_a_video_keeps_its_picture(song, tmp_path):
 def test_a_song_without_any_picture_is_shown_in_black(song):
     """There is no cover and none in the folder."""
     np.testing.assert_allclose(watch(make_video(song, song.with_name("song_Instrumental.flac")))[1], 0, atol=3)
+
+
+def test_a_songs_name_and_tags_are_no_obstacle(song, monkeypatch):
+    """A name that looks like an address is a name, and a title in Latin-1 is no reason to refuse a picture."""
+    monkeypatch.chdir(song.parent)
+    named = Path("Mozart: Requiem.mkv")
+    with av.open(str(song.parent / "plain.mkv"), "w") as container:
+        container.metadata["title"] = "caf\u00e9"
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    named.write_bytes(Path("plain.mkv").read_bytes().replace("caf\u00e9".encode(), b"caf\xe9s"))
+    streams, _ = watch(make_video(named, Path("song_Instrumental.flac")))
+    assert streams["video"][0] == "mpeg4"
 
 
 def test_a_video_is_not_replaced_unasked(song):
