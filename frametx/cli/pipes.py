@@ -12,34 +12,54 @@ from typing import TYPE_CHECKING
 from frametx.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from frametx.songs import SongFile
 
 PIPE = Path("-")
 
 
 @contextmanager
 def without_pipes(inputs: list[Path], output: Path) -> Iterator[tuple[list[Path], Path]]:
-    """Put files in the place of `-`: stdin is read into one, and one that appears in the output is written to stdout.
+    """Put files in the place of `-`: stdin is read into one, and the output is a folder whose stem `to_stdout` writes.
 
     Audio files have their index at the end or their length at the beginning, so neither can do without a file.
 
     Raises:
-        UsageError: More than one song would go through a pipe.
+        UsageError: There is more than stdin, or stdout is a terminal.
         AudioError: Nothing comes from stdin.
     """
     if PIPE not in inputs and output != PIPE:
         yield inputs, output
         return
-    if len(inputs) != 1:
-        raise UsageError("one song alone can go through - (stdin or stdout)", "separate the others by themselves")
+    if PIPE in inputs and len(inputs) != 1:
+        raise _several()
     if output == PIPE and sys.stdout.isatty():
         raise UsageError("stdout is a terminal", "redirect it: frametx separate song.flac -o - > instrumental.flac")
     with tempfile.TemporaryDirectory(prefix="frametx-") as folder:
-        song = _from_stdin(Path(folder)) if inputs == [PIPE] else inputs[0]
-        target = Path(folder) / "out" if output == PIPE else output
-        yield [song], target
-        if output == PIPE:
-            _to_stdout(target)
+        songs = [_from_stdin(Path(folder))] if inputs == [PIPE] else inputs
+        yield songs, Path(folder) / "out" if output == PIPE else output
+
+
+def refuse_several(songs: Sequence[SongFile]) -> None:
+    """Refuse more than one song for one stdout.
+
+    Raises:
+        UsageError: There are several.
+    """
+    if len(songs) > 1:
+        raise _several()
+
+
+def to_stdout(stem: Path) -> None:
+    """Write a finished stem's bytes."""
+    with stem.open("rb") as file:
+        shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
+    sys.stdout.buffer.flush()
+
+
+def _several() -> UsageError:
+    return UsageError("one song alone can go through - (stdin or stdout)", "separate the others by themselves")
 
 
 def _from_stdin(folder: Path) -> Path:
@@ -49,11 +69,3 @@ def _from_stdin(folder: Path) -> Path:
     if song.stat().st_size == 0:
         raise AudioError("nothing came from stdin", "pipe a song into it: frametx separate - < song.flac")
     return song
-
-
-def _to_stdout(folder: Path) -> None:
-    stems = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.exists() else []
-    for stem in stems:
-        with stem.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
-    sys.stdout.buffer.flush()

@@ -14,7 +14,7 @@ import typer
 
 from frametx.cli import separate_options as options
 from frametx.cli.console import say
-from frametx.cli.pipes import PIPE, without_pipes
+from frametx.cli.pipes import PIPE, refuse_several, to_stdout, without_pipes
 from frametx.cli.times import seconds_from
 from frametx.errors import EXIT_FAILED, AudioError, UsageError
 from frametx.songs import find_songs, read_list, refuse_missing
@@ -74,6 +74,8 @@ def separate(
         raise UsageError("--video is made of a whole instrumental", "leave out --stems, --start, --end and -o -")
     if report and (stems != "both" or start or end or output == PIPE):
         raise UsageError("--report shows both stems of a whole song", "leave out --stems, --start, --end and -o -")
+    if copy_images and output == PIPE:
+        raise UsageError("--copy-images needs a folder to copy to", "leave out --copy-images or -o -")
     stems = "instrumental" if output == PIPE and stems == "both" else stems
     written = options.output_options(
         stems, format_, bit_depth, overwrite=overwrite, tags=not no_tags, title_suffix=not plain_title
@@ -92,6 +94,8 @@ def separate(
 
         ledger = Ledger(folder)
         listing = find_songs(paths, recursive=recursive, leave_out=folder, is_stem=ledger.is_stem)
+        if output == PIPE:
+            refuse_several(listing.songs)
         with transfer(quiet=quiet or json) as fetching:
             setup = prepare(
                 model,
@@ -121,6 +125,8 @@ def separate(
         with batch_view(json=json, quiet=quiet, verbose=verbose) as show:
             runner = _runner(setup, devices, jobs, ray)
             summary = run_batch(plan, work, runner, show, ledger=ledger, fail_fast=fail_fast, images=copy_images)
+        if output == PIPE and summary.done:
+            to_stdout(*plan.jobs[0].targets.values())
     if summary.failed:
         raise typer.Exit(EXIT_FAILED)
 

@@ -197,7 +197,7 @@ def test_a_song_comes_from_stdin_and_its_stem_goes_to_stdout(library, tiny_check
 
 def test_one_song_alone_goes_through_a_pipe(frametx, library, tiny_checkpoint):
     """Several songs cannot share one stdout, and events cannot share it with a song."""
-    assert frametx("separate", "music", "music/a.wav", "-o", "-", "-m", tiny_checkpoint).code == 2
+    assert frametx("separate", "music/a.wav", "music/x/b.flac", "-o", "-", "-m", tiny_checkpoint).code == 2
     assert frametx("separate", "music/a.wav", "-o", "-", "--json", "-m", tiny_checkpoint).code == 2
 
 

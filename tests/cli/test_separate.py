@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import subprocess
 import sys
@@ -243,6 +244,59 @@ def test_one_network_of_an_ensemble_cannot_be_loaded():
     """Nor is any of its networks fetched to find that out."""
     with pytest.raises(UsageError, match="an ensemble of 2 models"):
         load_model("v7,v8")
+
+
+class TestStdout:
+    """`-o -`: the bytes of one stem, whole, or a refusal."""
+
+    @pytest.fixture
+    def piped(self, frametx, tiny_checkpoint, monkeypatch):
+        """Run `frametx separate ARGUMENTS -o -` and say how it went and what came out, as bytes."""
+
+        def run(*arguments):
+            stdout = io.TextIOWrapper(io.BytesIO())
+            with monkeypatch.context() as patch:
+                patch.setattr(sys, "stdout", stdout)
+                outcome = frametx("separate", *arguments, "-o", "-", "-m", tiny_checkpoint)
+            return outcome, stdout.buffer.getvalue()
+
+        return run
+
+    @pytest.mark.parametrize(
+        ("name", "options"),
+        [(".hidden.flac", []), ("in.flac", ["--name", "x/{track}_{stem}"]), ("in.flac", ["--stems", "vocals"])],
+    )
+    def test_gets_the_stem_whatever_it_is_called(
+        self, piped, frametx, make_song, tiny_checkpoint, tmp_path, name, options
+    ):
+        """A hidden name and a name with folders are no obstacle, and there is nothing but the stem."""
+        make_song(tmp_path / name, seconds=0.2)
+        outcome, out = piped(name, *options)
+        assert outcome.code == 0, outcome.err
+        assert frametx("separate", name, "-o", "out", "-m", tiny_checkpoint, *options).code == 0
+        kind = "Vocals" if "vocals" in options else "Instrumental"
+        (stem,) = (tmp_path / "out").rglob(f"*_{kind}.flac")
+        assert np.array_equal(soundfile.read(io.BytesIO(out))[0], soundfile.read(stem)[0])
+
+    def test_is_for_one_song(self, piped, make_song, tmp_path):
+        """A folder counts by the songs in it: two are refused, one is a song."""
+        (tmp_path / "music").mkdir()
+        make_song(tmp_path / "music" / "a.flac", seconds=0.1)
+        make_song(tmp_path / "music" / "b.flac", seconds=0.1)
+        outcome, out = piped("music")
+        assert (outcome.code, out) == (2, b"")
+        assert "one song alone" in outcome.err
+        (tmp_path / "music" / "b.flac").unlink()
+        outcome, out = piped("music")
+        assert outcome.code == 0
+        assert len(soundfile.read(io.BytesIO(out))[0]) == 4410
+
+    def test_takes_no_pictures(self, piped, song, tmp_path):
+        """--copy-images has nowhere to copy to."""
+        (tmp_path / "cover.jpg").write_bytes(b"a picture")
+        outcome, out = piped(song, "--copy-images")
+        assert (outcome.code, out) == (2, b"")
+        assert "--copy-images" in outcome.err
 
 
 def test_interrupting_exits_with_130_and_leaves_nothing(frametx_process, make_song, tiny_checkpoint, tmp_path):
