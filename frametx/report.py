@@ -202,6 +202,7 @@ def _values(
         "samples_at_full_scale": dict(figures.n_clipped),
         "residual": figures.residual,
         "samples_not_exact": figures.n_inexact,
+        "song_resampled_from": figures.resampled_from,
         "elapsed_seconds": elapsed_seconds,
         "times_real_time": None if not elapsed_seconds else round(figures.seconds / elapsed_seconds, 2),
         "models": finding.origin.get("models", []),

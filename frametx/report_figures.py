@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from frametx.audio.fifo import Fifo
 from frametx.audio.pcm import quantise
 from frametx.audio.reader import SongReader, probe
+from frametx.audio.resample import Resampler
 from frametx.disagreement import decibels
 from frametx.errors import AudioError
 from frametx.outputs import Stem
@@ -43,6 +45,8 @@ class Figures:
         n_clipped: Samples of each stem at full scale.
         residual: Largest absolute difference between the song and the sum of its stems; None without the song.
         n_inexact: Samples at which the sum is not the song exactly; None without the song.
+        resampled_from: Rate of a song whose stems have another (a format may not have the song's), in Hz; it was
+            resampled to theirs for everything that is said about it, the residual too. None where nothing was.
         bits: Bits of the stems' integers; None for floats and lossy formats.
     """
 
@@ -55,6 +59,7 @@ class Figures:
     n_clipped: Mapping[str, int]
     residual: float | None
     n_inexact: int | None
+    resampled_from: int | None
     bits: int | None
 
     @property
@@ -77,6 +82,7 @@ def measure(stems: Mapping[Stem, Path], song: Path | None) -> Figures:
         AudioError: A file cannot be read, or they differ in length.
     """
     info = probe(stems[Stem.VOCALS])
+    song_rate = info.sample_rate if song is None else probe(song).sample_rate
     depth = info.bit_depth
     bits = depth if isinstance(depth, int) else None
     if info.n_samples is None:
@@ -88,7 +94,7 @@ def measure(stems: Mapping[Stem, Path], song: Path | None) -> Figures:
     peaks, n_clipped = dict.fromkeys(TRACKS, 0.0), dict.fromkeys(TRACKS[1:], 0)
     full_scale = 1.0 if bits is None else 1.0 - 2.0 ** (1 - bits)
     residual, n_inexact, n_read = 0.0, 0, 0
-    for blocks in _together(stems, song):
+    for blocks in _together(stems, song, info.sample_rate):
         n_read += blocks[TRACKS[1]].shape[1]
         for track in TRACKS:
             columns[track].push(blocks[track])
@@ -110,6 +116,7 @@ def measure(stems: Mapping[Stem, Path], song: Path | None) -> Figures:
         n_clipped=n_clipped,
         residual=None if song is None else residual,
         n_inexact=None if song is None else n_inexact,
+        resampled_from=None if song_rate == info.sample_rate else song_rate,
         bits=bits,
     )
 
@@ -184,10 +191,16 @@ def _difference(blocks: Mapping[str, NDArray[np.float32]], bits: int | None) -> 
     return difference
 
 
-def _together(stems: Mapping[Stem, Path], song: Path | None) -> Iterator[dict[str, NDArray[np.float32]]]:
+def _together(
+    stems: Mapping[Stem, Path], song: Path | None, sample_rate: int
+) -> Iterator[dict[str, NDArray[np.float32]]]:
     """Blocks of all three tracks side by side; without the song, the sum of its stems stands for it."""
-    paths = [stems[Stem.INSTRUMENTAL], stems[Stem.VOCALS], *([] if song is None else [song])]
-    for blocks in zip_longest(*(SongReader(path).blocks(_BLOCK_SIZE) for path in paths)):
+    paths = [stems[Stem.INSTRUMENTAL], stems[Stem.VOCALS]]
+    tracks = [SongReader(path).blocks(_BLOCK_SIZE) for path in paths]
+    if song is not None:
+        paths.append(song)
+        tracks.append(_blocks_at(song, sample_rate))
+    for blocks in zip_longest(*tracks):
         if len({None if block is None else block.shape for block in blocks}) > 1:
             names = ", ".join(str(path) for path in paths)
             raise AudioError(f"these files differ in length or channels: {names}", "separate the song again")
@@ -197,3 +210,17 @@ def _together(stems: Mapping[Stem, Path], song: Path | None) -> Iterator[dict[st
             TRACKS[1]: instrumental,
             TRACKS[2]: vocals,
         }
+
+
+def _blocks_at(song: Path, sample_rate: int) -> Iterator[NDArray[np.float32]]:
+    """A song at the rate of its stems, by the resampler that wrote them: as long as they are, to the sample."""
+    reader = SongReader(song)
+    resampler = Resampler(reader.sample_rate, sample_rate, reader.channels)
+    pending = Fifo()
+    for block in reader.blocks(_BLOCK_SIZE):
+        pending.push(resampler.process(block))
+        while pending.n_samples >= _BLOCK_SIZE:
+            yield pending.pull(_BLOCK_SIZE)
+    pending.push(resampler.process(np.zeros((reader.channels, 0), dtype=np.float32), last=True))
+    while pending.n_samples:
+        yield pending.pull(_BLOCK_SIZE)

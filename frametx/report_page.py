@@ -185,7 +185,9 @@ def _facts(values: Mapping[str, Any]) -> str:
         sums = fact("exact", "the stems sum to the song, sample by sample", "good")
     else:
         level = 20 * np.log10(max(residual, 1e-12))
-        sums = fact(f"{level:.1f} dB", f"largest residual of the sum, {n_inexact} samples differ", "bad")
+        rate = values["song_resampled_from"]
+        where = "" if rate is None else f"; the song was resampled from {rate} Hz to compare"
+        sums = fact(f"{level:.1f} dB", f"largest residual of the sum, {n_inexact} samples differ{where}", "bad")
     speed = values["times_real_time"]
     if speed:
         speeds = fact(f"{speed:g} x", f"real time: {clock_text(values['elapsed_seconds'], 1)} for the song")

@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 import soundfile
 
+from frametx.audio.writer import StemWriter
 from frametx.disagreement import Profile
 from frametx.errors import AudioError, UsageError
 from frametx.outputs import Stem
-from frametx.report import find_results, write_report
+from frametx.report import find_results, finding_of, write_report
 from frametx.report_figures import measure, mel_scale
 
 RATE = 44_100
 SECONDS = 6
 
 
-def write_result(folder):
+def write_result(folder, rate=RATE):
     """A song of a steady low tone and a voice from 2 to 4 s, and its true stems."""
-    time = np.arange(SECONDS * RATE) / RATE
+    time = np.arange(SECONDS * rate) / rate
     voice = 0.25 * np.sin(2 * np.pi * 1000 * time) * ((time >= 2) & (time < 4))
     band = 0.25 * np.sin(2 * np.pi * 110 * time)
     as_int16 = {
@@ -34,8 +35,8 @@ def write_result(folder):
     (folder / "stems").mkdir(parents=True)
     for name, samples in as_int16.items():
         path = folder / "stems" / f"a <song>_{name.capitalize()}.flac"
-        soundfile.write(path, np.stack([samples] * 2, axis=1), RATE)
-    soundfile.write(folder / "a <song>.flac", np.stack([sum(as_int16.values())] * 2, axis=1).astype(np.int16), RATE)
+        soundfile.write(path, np.stack([samples] * 2, axis=1), rate)
+    soundfile.write(folder / "a <song>.flac", np.stack([sum(as_int16.values())] * 2, axis=1).astype(np.int16), rate)
     return folder
 
 
@@ -95,6 +96,38 @@ def test_clipped_and_inexact_samples_are_counted(tmp_path):
     assert figures.n_clipped == {"instrumental": 0, "vocals": 7}
     assert figures.n_inexact == 8
     assert figures.residual == pytest.approx(32767 / 32768)
+
+
+def write_lossy_result(folder, song_rate, form):
+    """The same, with the stems in a format that has no such rate."""
+    write_result(folder, song_rate)
+    stems = {}
+    for stem in Stem:
+        lossless = folder / "stems" / f"a <song>_{stem.label}.flac"
+        stems[stem] = lossless.with_suffix(f".{form}")
+        samples, _ = soundfile.read(lossless, dtype="float32")
+        with StemWriter(stems[stem], format=form, sample_rate=song_rate, channels=2, bit_depth=16) as writer:
+            writer.write(samples.T)
+            writer.finish()
+        lossless.unlink()
+    return folder / "a <song>.flac", stems
+
+
+@pytest.mark.parametrize(("form", "song_rate", "rate"), [("opus", 44_100, 48_000), ("mp3", 22_050, 44_100)])
+def test_stems_at_another_rate_are_measured_against_the_song_at_theirs(tmp_path, form, song_rate, rate):
+    """Opus has 48 kHz alone, MP3 no 22 kHz: the song is resampled, and a lossy residual is small and not zero."""
+    song, stems = write_lossy_result(tmp_path, song_rate, form)
+    figures = measure(stems, song)
+    assert (figures.sample_rate, figures.resampled_from) == (rate, song_rate)
+    assert figures.seconds == pytest.approx(SECONDS, abs=1 / rate)
+    assert 0 < figures.residual < 0.05
+
+
+def test_the_page_says_that_a_song_was_resampled(tmp_path):
+    """A residual against samples that are not the song's own is no more than that."""
+    song, stems = write_lossy_result(tmp_path, 44_100, "opus")
+    report = write_report(finding_of(song, stems), audio="link")
+    assert "the song was resampled from 44100 Hz" in report.page.read_text("utf-8")
 
 
 def test_a_tone_stands_at_its_place_on_the_mel_scale():
