@@ -164,6 +164,8 @@ def _clean(fields: Mapping[str, list[str]]) -> dict[str, tuple[str, ...]]:
 def write_tags(path: Path, tags: Tags, *, format: str) -> list[str]:  # noqa: A002  (the word of the command line)
     """Put `tags` into a file that has none.
 
+    What a format cannot hold never stands in the way of a stem: it is left out, and said.
+
     Args:
         path: A complete audio file.
         tags: What to write.
@@ -175,18 +177,19 @@ def write_tags(path: Path, tags: Tags, *, format: str) -> list[str]:  # noqa: A0
     Raises:
         AudioError: The file could not be written.
     """
-    notes: list[str] = []
     with path.open("rb") as file:
         is_rf64 = file.read(4) == b"RF64"
     if is_rf64:
         return ["no tags were written: a WAV beyond 4 GiB (RF64) has no place for them"]
     try:
-        notes = _WRITERS[format](path, tags)
-    except (mutagen.MutagenError, OSError) as error:
+        return _WRITERS[format](path, tags)
+    except (mutagen.MutagenError, ValueError, OSError) as error:
+        # mutagen wraps the system's errors in its own; all else is about a text or number, before samples are moved
+        if not any(isinstance(one, OSError) for one in (error, *error.args)):
+            return [f"no tags were written: {format} cannot hold one of them ({error})"]
         raise AudioError(
             f"tags could not be written to {path}: {error}", hint="free some space or choose another output folder"
         ) from error
-    return notes
 
 
 def _write_flac(path: Path, tags: Tags) -> list[str]:

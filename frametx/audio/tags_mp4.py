@@ -76,7 +76,7 @@ def read(raw: MP4Tags) -> tuple[dict[str, list[str]], list[dict[str, Any]], list
             name, as_text = _SIMPLE[atom]
             fields[name] = as_text(value)
         elif atom.startswith(_FREE):
-            free = atom.removeprefix(_FREE).lower()
+            free = _from_key(atom.removeprefix(_FREE)).lower()
             fields.setdefault(_NAME_OF_FREE.get(free, free), []).extend(_texts(value))
         elif atom not in _DROPPED:
             native.append((atom, value))
@@ -109,7 +109,20 @@ def write(raw: MP4Tags, fields: Mapping[str, Sequence[str]], native: Iterable[tu
             raw[_ATOM_OF[name]] = values
         else:
             texts = [MP4FreeForm(value.encode(), AtomDataType.UTF8) for value in values]
-            raw[_FREE + _FREE_OF.get(name, name.upper())] = texts
+            raw[_FREE + _to_key(_FREE_OF.get(name, name.upper()))] = texts
+
+
+def _to_key(name: str) -> str:
+    """A freeform name as mutagen takes it: a letter for each byte, where players expect UTF-8."""
+    return name.encode().decode("latin-1")
+
+
+def _from_key(key: str) -> str:
+    """The reverse, where the bytes are UTF-8; else they are meant as Latin-1."""
+    try:
+        return key.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return key
 
 
 def _number(values: Sequence[str] | None) -> int | None:

@@ -199,6 +199,40 @@ def test_what_a_format_cannot_hold_is_said(audio_file):
     assert read_tags(path).first("title") == "x"
 
 
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", ["источник", "ÿ", "歌"])
+def test_a_field_may_be_called_anything(audio_file, form, name):
+    """Names in any script are no obstacle; ID3 and MP4 keep them."""
+    path = audio_file("mp3", name="source")
+    mp3 = MP3(path)
+    mp3.add_tags()
+    mp3.tags.add(id3.TXXX(encoding=3, desc=name, text=["CD"]))
+    mp3.save()
+    back = read_tags(audio_file(form, read_tags(path)))
+    assert list(back.fields.values()) == [("CD",)]
+    if form in ("mp3", "m4a", "wav"):
+        assert back.first(name) == "CD"
+
+
+def test_a_free_name_in_latin_1_is_read(audio_file):
+    """Other programs write MP4 names in Latin-1, too."""
+    path = audio_file("m4a")
+    m4a = MP4(path)
+    m4a["----:com.apple.iTunes:Tonträger"] = [b"CD"]
+    m4a.save()
+    assert dict(read_tags(path).fields) == {"tonträger": ("CD",)}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_text_that_no_file_can_hold_costs_the_tags_not_the_stem(audio_file, form):
+    """Half of a surrogate pair has no UTF-8; the note says that the stem is without tags, and it can be read."""
+    path = audio_file(form)
+    before = soundfile.read(path)[0] if form != "m4a" else path.read_bytes()
+    notes = write_tags(path, Tags(fields={"title": ("\ud83c",)}), format=form)
+    assert "no tags were written" in notes[0]
+    assert np.array_equal(soundfile.read(path)[0] if form != "m4a" else path.read_bytes(), before)
+
+
 def test_a_long_wav_has_no_place_for_tags(tmp_path, tones):
     """RF64 is written without tags and a note says so."""
     options = {"sample_rate": 44100, "channels": 2, "bit_depth": 16, "n_samples": 2**31}
