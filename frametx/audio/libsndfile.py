@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import TYPE_CHECKING
 
@@ -50,9 +51,22 @@ class StreamedSoundFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile
         return False
 
 
+class Nameless(io.BufferedReader):
+    """A file for reading that doesn't say its name: soundfile takes what is called .raw for samples without a header.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+
+    name = ""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+
+
 def probe_with_soundfile(path: Path) -> AudioInfo | None:
     """What libsndfile says about `path`, or None when another decoder should look at it."""
-    with path.open("rb") as file:
+    with Nameless(path) as file:
         try:
             with soundfile.SoundFile(file, "r") as sound:
                 # Vorbis and Opus have another order of surround channels than WAVE; FFmpeg says which is which
@@ -122,7 +136,7 @@ def soundfile_blocks(info: AudioInfo, size: int, start: int, end: int | None) ->
     Raises:
         AudioError: A lossless file that ends before its header says, or a damaged one.
     """
-    with info.path.open("rb") as file:
+    with Nameless(info.path) as file:
         try:
             with StreamedSoundFile(file, "r") as sound:
                 yield from _blocks_of(info, sound, size, start, end)

@@ -29,6 +29,7 @@ from mutagen.wave import WAVE
 
 from frametx.audio import tags_id3, tags_mp4, tags_other, tags_vorbis
 from frametx.audio.ffmpeg import open_container
+from frametx.audio.libsndfile import Nameless
 from frametx.errors import AudioError
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def _from_mutagen(known: Any) -> Tags:
 def _from_decoders(path: Path) -> dict[str, tuple[str, ...]]:
     """What libsndfile (RIFF INFO, AIFF text) or FFmpeg (Matroska, WebM, AVI) find, which mutagen doesn't read."""
     try:
-        with path.open("rb") as file, soundfile.SoundFile(file) as sound:
+        with Nameless(path) as nameless, soundfile.SoundFile(nameless, "r") as sound:
             return _clean({name: [value] for name, value in sound.copy_metadata().items() if name != "software"})
     except (soundfile.LibsndfileError, OSError, UnicodeError):
         pass

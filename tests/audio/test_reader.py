@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from frametx.audio.reader import SongReader, probe
+from frametx.audio.tags import Tags, read_tags
 from frametx.errors import AudioError
 
 
@@ -72,6 +73,15 @@ def test_compressed_songs_do_not_depend_on_the_block_size(tmp_path, tones, exten
     whole, _ = soundfile.read(path, dtype="float32")
     for size in (1000, 4096, 65536):
         assert np.array_equal(read(path, size), whole.T)
+
+
+@pytest.mark.parametrize("name", ["song.raw", "song.RAW", "song.xyz", "song"])
+def test_a_song_may_be_called_anything(tmp_path, song, name):
+    """What a file is decides its content, not its name."""
+    path, samples = song
+    named = path.rename(tmp_path / name)
+    assert np.array_equal(read(named), samples)
+    assert read_tags(named) == Tags()
 
 
 def test_mono_stays_mono(tmp_path, noise):
