@@ -14,7 +14,7 @@ from frametx.audio.tags import read_tags
 from frametx.disagreement import disputed_ranges
 from frametx.edit_list import EditList, section_values
 from frametx.edit_list_file import read_edit_list
-from frametx.errors import AudioError, UsageError
+from frametx.errors import AudioError, FrametxError, UsageError
 from frametx.outputs import Stem
 from frametx.provenance import LEDGER_NAME, TAG
 from frametx.report_audio import audio_sources
@@ -24,7 +24,7 @@ from frametx.report_page import Page, render_page
 from frametx.report_pictures import write_sheet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from frametx.disagreement import Profile
 
@@ -50,15 +50,19 @@ class Finding:
     origin: Mapping[str, Any]
 
 
-def find_results(result: Path, song: Path | None = None) -> list[Finding]:
+def find_results(
+    result: Path, song: Path | None = None, *, on_failed: Callable[[FrametxError], None] | None = None
+) -> list[Finding]:
     """What a person means by RESULT: a stem, an edit list, or a folder with stems.
 
     Args:
         result: The path.
         song: The song, where the result doesn't say or it has moved.
+        on_failed: Told what is wrong with a song of a folder that has no whole result, which is left out; None: raise.
 
     Raises:
-        AudioError: There are no stems.
+        AudioError: There are no stems, or one of two.
+        EditListError: An edit list cannot be read.
         UsageError: One song is named for several results.
     """
     if result.is_dir():
@@ -69,7 +73,15 @@ def find_results(result: Path, song: Path | None = None) -> list[Finding]:
             raise AudioError(f"{result} holds no stems (<track>{label}.*)", "name a stem, or another folder")
         if song is not None and len(tracks) > 1:
             raise UsageError(f"{result} holds the stems of {len(tracks)} songs, --song names one", "name a stem")
-        return [_finding(track, result, song) for track in tracks]
+        findings = []
+        for track in tracks:
+            try:
+                findings.append(_finding(track, result, song))
+            except FrametxError as error:
+                if on_failed is None:
+                    raise
+                on_failed(error)
+        return findings
     if not result.exists():
         raise AudioError(f"{result} does not exist", "name a stem, an edit list, or a folder with stems")
     track = result.name.removesuffix(".frametx.toml") if result.suffix == ".toml" else track_of(result)

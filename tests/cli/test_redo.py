@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -124,3 +125,16 @@ def test_report_writes_a_page_a_picture_and_figures(frametx, finished):
     assert json.loads(outcome.out)["samples_not_exact"] == 0
     for kind in ("html", "png", "json"):
         assert (finished / "separated" / f"song.report.{kind}").stat().st_size > 100
+
+
+def test_report_of_a_folder_goes_on_after_a_song_without_both_stems(frametx, finished):
+    """The others are reported, the one is named, and the exit code is 1; the figures of several songs are one list."""
+    stems = finished / "separated"
+    for stem in ("Vocals", "Instrumental"):
+        shutil.copy(stems / f"song_{stem}.flac", stems / f"another_{stem}.flac")
+    shutil.copy(stems / "song_Vocals.flac", stems / "lonely_Vocals.flac")
+    outcome = frametx("report", "separated", "--json", "--audio", "link")
+    assert outcome.code == 1
+    assert [one["track"] for one in json.loads(outcome.out)] == ["another", "song"]
+    assert "both stems of lonely" in outcome.err
+    assert sorted(path.name for path in stems.glob("*.html")) == ["another.report.html", "song.report.html"]
