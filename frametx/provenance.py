@@ -130,8 +130,34 @@ class _Entry:
 
     stamp: _Stamp | None
     song: _Stamp | None
+    song_path: Path | None
     song_sha256: str
     key: str
+
+    def is_wanted(self, song: Path, recipe: Recipe) -> bool:
+        """Whether this is what a song and a recipe give."""
+        return self.key == recipe.key and self.is_of(song)
+
+    def is_of(self, song: Path) -> bool:
+        """Whether a song is the one the stem was made of; its content is read where nothing else settles it."""
+        stamp = _stamp_of(song)
+        if stamp is None:
+            return False
+        if stamp == self.song and self.song_elsewhere(song) is None:
+            return True
+        if self.song is not None and stamp.size != self.song.size:
+            return False
+        return _computed_sha256(song, stamp.size, stamp.mtime_ns) == self.song_sha256
+
+    def song_elsewhere(self, song: Path) -> Path | None:
+        """The file that the stem was made of, where that is still there and not the one that is to be separated now.
+
+        A song that was moved, alone or with its library, has left nothing behind.
+        """
+        path = self.song_path
+        if path is None or path == Path(os.path.abspath(song)):  # noqa: PTH100  (Path.resolve() would follow links)
+            return None
+        return path if path.is_file() and not path.samefile(song) else None
 
 
 Standing = Literal["new", "done", "outdated"]
@@ -161,25 +187,19 @@ class Ledger:
             made by frametx, and may be replaced.
 
         Raises:
-            AudioError: A file that frametx didn't make, or that was changed since, is in the way.
+            AudioError: A file that frametx didn't make, that was changed since, or that belongs to another song, is in
+                the way.
         """
-        stamps = {stem: _stamp_of(target) for stem, target in targets.items()}
-        if not any(stamps.values()):
+        stamps = {stem: stamp for stem, target in targets.items() if (stamp := _stamp_of(target)) is not None}
+        if not stamps or _stamp_of(song) is None:  # what is wrong with the song is said when its turn comes
             return "new"
-        entries = {stem: self._entry(targets[stem]) for stem, stamp in stamps.items() if stamp is not None}
-        if len(entries) == len(targets) and all(
-            entry is not None and entry.key == recipe.key and _is_song(entry, song) for entry in entries.values()
-        ):
+        entries = {stem: self._entry(targets[stem], stamp, song, recipe) for stem, stamp in stamps.items()}
+        done = {stem for stem, entry in entries.items() if entry is not None and entry.is_wanted(song, recipe)}
+        if done == set(targets):
             return "done"
         for stem, entry in entries.items():
-            if entry is None:
-                hint = "replace it with --overwrite, or choose another folder"
-                raise AudioError(f"{targets[stem]} exists already and is not frametx's", hint)
-            if entry.key != recipe.key and entry.stamp != stamps[stem]:
-                raise AudioError(
-                    f"{targets[stem]} was changed since it was written, and other parameters are wanted now",
-                    "replace it with --overwrite, or choose another folder",
-                )
+            if stem not in done:
+                _refuse_to_replace(targets[stem], stamps[stem], entry, song, recipe)
         return "outdated"
 
     def is_stem(self, path: Path) -> bool:
@@ -207,9 +227,18 @@ class Ledger:
             }
         )
 
-    def _entry(self, target: Path) -> _Entry | None:
+    def _entry(self, target: Path, stamp: _Stamp, song: Path, recipe: Recipe) -> _Entry | None:
         """What is known about a stem that is there: from the ledger, else from its tags."""
-        return self._entries.get(self._name(target)) or _entry_of_tags(target)
+        known = self._entries.get(self._name(target))
+        if known is not None and known.stamp == stamp:
+            return known
+        own = _entry_of_tags(target)
+        if known is None:
+            return own
+        if own is None or (own.key, own.song_sha256) == (known.key, known.song_sha256):
+            return known
+        # not the file of the ledger with changes: a run made it and was killed before it could write that down
+        return own if own.is_wanted(song, recipe) else known
 
     def _name(self, target: Path) -> str:
         return Path(os.path.relpath(target, self._folder)).as_posix()
@@ -231,7 +260,7 @@ class Ledger:
         song = values["song"]
         for stem in values["stems"].values():
             stamp, song_stamp = _Stamp(stem["size"], stem["mtime_ns"]), _Stamp(song["size"], song["mtime_ns"])
-            self._entries[stem["path"]] = _Entry(stamp, song_stamp, song["sha256"], values["key"])
+            self._entries[stem["path"]] = _Entry(stamp, song_stamp, Path(song["path"]), song["sha256"], values["key"])
 
     def _append(self, values: dict[str, Any]) -> None:
         try:
@@ -249,16 +278,24 @@ def _last_byte(file: Any) -> bytes:
     return byte
 
 
-def _is_song(entry: _Entry, song: Path) -> bool:
-    """Whether a song is the one a stem was made of; its content is read only where size and time don't settle it."""
-    stamp = _stamp_of(song)
-    if stamp is None:
-        return False
-    if stamp == entry.song:
-        return True
-    if entry.song is not None and stamp.size != entry.song.size:
-        return False
-    return entry.song_sha256 != "" and file_sha256(song) == entry.song_sha256
+def _refuse_to_replace(target: Path, stamp: _Stamp, entry: _Entry | None, song: Path, recipe: Recipe) -> None:
+    """Refuse to replace a stem with that of a song unless frametx made it of that song and nobody changed it."""
+    if entry is None:
+        raise AudioError(
+            f"{target} exists already and is not frametx's", "replace it with --overwrite, or choose another folder"
+        )
+    other = entry.song_elsewhere(song)
+    if other is not None and not entry.is_of(song):
+        raise AudioError(
+            f"{target} is a stem of another song, {other}",
+            "choose another folder with -o, tell them apart with --name, or replace it with --overwrite",
+        )
+    if entry.stamp != stamp:
+        wanted = "other parameters are wanted now" if entry.key != recipe.key else "the song is another now"
+        raise AudioError(
+            f"{target} was changed since it was written, and {wanted}",
+            "replace it with --overwrite, or choose another folder",
+        )
 
 
 def _stamp_of(path: Path) -> _Stamp | None:
@@ -279,7 +316,7 @@ def _entry_of_tags(target: Path) -> _Entry | None:
     """A stem's own word on where it comes from."""
     try:
         values = json.loads(read_tags(target).first(TAG) or "")
-        return _Entry(None, None, str(values["song_sha256"]), str(values["key"]))
+        return _Entry(None, None, None, str(values["song_sha256"]), str(values["key"]))
     except (ValueError, KeyError, TypeError):
         return None
 

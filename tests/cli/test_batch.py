@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import signal
 import sys
@@ -11,6 +12,8 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+
+from frametx.audio.tags import Tags, read_tags, write_tags
 
 
 @pytest.fixture
@@ -86,6 +89,90 @@ def test_a_stem_that_was_changed_by_hand_is_not_replaced(frametx, library, tiny_
     assert frametx(*run).code == 0
     assert soundfile.info(stem).frames == 100
     assert frametx(*run, "--crop", "100", "--overwrite").code == 0
+
+
+@pytest.fixture
+def two_albums(make_song, tmp_path):
+    """Different songs of one name in two folders, of one size and time, as `tar` may leave them."""
+    songs = [tmp_path / album / "01.wav" for album in "ab"]
+    for song in songs:
+        song.parent.mkdir()
+    samples, rate = soundfile.read(make_song(songs[0], seconds=0.2))
+    soundfile.write(songs[1], -samples, rate)
+    for song in songs:
+        os.utime(song, ns=(10**18, 10**18))
+    return songs
+
+
+@pytest.mark.parametrize("options", [(), ("--crop", "100")])
+def test_the_stems_of_another_song_are_not_replaced(frametx, two_albums, tiny_checkpoint, tmp_path, options):
+    """A song of the same name from elsewhere is refused, run by run as within one, until --overwrite is given."""
+    run = ("separate", "-m", tiny_checkpoint)
+    frametx(*run, "a/01.wav")
+    before = times_of(tmp_path / "separated")
+    outcome = frametx(*run, "b/01.wav", *options)
+    assert outcome.code == 1
+    assert f"is a stem of another song, {two_albums[0]}" in outcome.err
+    assert times_of(tmp_path / "separated") == before
+    assert frametx(*run, "b/01.wav", *options, "--overwrite").code == 0
+    assert times_of(tmp_path / "separated") != before
+
+
+def test_a_moved_or_linked_or_copied_song_is_the_same_song(frametx, two_albums, tiny_checkpoint, tmp_path, monkeypatch):
+    """Its stems are done, whatever it is called by now."""
+    run = ("separate", "-m", tiny_checkpoint, "--json", "-o", tmp_path / "separated")
+    frametx(*run, "a/01.wav")
+    (tmp_path / "link").symlink_to("a", target_is_directory=True)
+    shutil.copy(two_albums[0], two_albums[1])
+    assert [events_of(frametx(*run, song))[0]["event"] for song in ("link/01.wav", "b/01.wav")] == ["skipped"] * 2
+    (tmp_path / "link").unlink()
+    (tmp_path / "a").rename(tmp_path / "c")
+    monkeypatch.chdir(tmp_path / "c")
+    assert events_of(frametx(*run, "01.wav"))[0]["event"] == "skipped"
+    write_tags(tmp_path / "c" / "01.wav", Tags(fields={"title": ("New",)}), format="wav")
+    assert events_of(frametx(*run, "01.wav"))[-2]["event"] == "done"
+
+
+@pytest.mark.parametrize("work", ["by hand", "redo"])
+def test_work_on_stems_outlives_a_change_of_the_song(frametx, library, tiny_checkpoint, tmp_path, work):
+    """New tags in the song don't undo what somebody did to its stems, by hand or with `frametx redo`."""
+    song, stem = library / "a.wav", tmp_path / "separated" / "a_Vocals.flac"
+    run = ("separate", song, "-m", tiny_checkpoint)
+    frametx(*run)
+    if work == "redo":
+        assert frametx("redo", song, "-s", "0:00.05-0:00.15", "-m", tiny_checkpoint, "--crop", "100").code == 0
+    else:
+        soundfile.write(stem, np.zeros((100, 2)), 44_100)
+    mine = stem.read_bytes()
+    write_tags(song, Tags(fields={"title": ("New",)}), format="wav")
+    outcome = frametx(*run)
+    assert outcome.code == 1
+    assert "changed since it was written, and the song is another now" in outcome.err
+    assert stem.read_bytes() == mine
+    assert frametx(*run, "--overwrite").code == 0
+
+
+def test_two_songs_from_stdin_are_separated_one_after_the_other(frametx, two_albums, tiny_checkpoint, monkeypatch):
+    """All of them are called stdin, and none is there any more when the next one comes."""
+    for path in two_albums:
+        with path.open("rb") as song, io.TextIOWrapper(song) as stdin:
+            monkeypatch.setattr(sys, "stdin", stdin)
+            outcome = frametx("separate", "-", "-m", tiny_checkpoint, "--json")
+        assert outcome.code == 0, outcome.err
+        assert events_of(outcome)[-1]["done"] == 1
+
+
+def test_stems_that_a_killed_run_could_not_write_down_are_its_own(frametx, library, tiny_checkpoint, tmp_path):
+    """A run with other parameters, killed before it wrote to the ledger, is gone on with, not refused."""
+    run = ("separate", library / "a.wav", "-m", tiny_checkpoint, "--json")
+    frametx(*run)
+    before = (tmp_path / "separated" / ".frametx.jsonl").read_bytes()
+    old = (tmp_path / "separated" / "a_Vocals.flac").rename(tmp_path / "old")
+    frametx(*run, "--crop", "100")
+    (tmp_path / "separated" / ".frametx.jsonl").write_bytes(before)
+    assert events_of(frametx(*run, "--crop", "100"))[0]["event"] == "skipped"
+    old.replace(tmp_path / "separated" / "a_Vocals.flac")
+    assert events_of(frametx(*run, "--crop", "100"))[-2]["event"] == "done"
 
 
 def test_without_the_ledger_stems_say_themselves_what_they_are(frametx, library, tiny_checkpoint, tmp_path):
@@ -230,8 +317,6 @@ def test_a_full_disk_is_said_before_work(frametx, library, tiny_checkpoint, tmp_
 
 def test_titles_say_which_stem_it_is(frametx, library, tiny_checkpoint, tmp_path):
     """Tags are carried over, the title gets a suffix, and the stem says what made it; both can be left out."""
-    from frametx.audio.tags import Tags, read_tags, write_tags
-
     song = library / "x" / "b.flac"
     write_tags(
         song, Tags(fields={"title": ("Ö",), "artist": ("A", "B"), "replaygain_track_gain": ("-3 dB",)}), format="flac"
