@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 LEDGER_NAME = ".frametx.jsonl"
 TAG = "frametx"
+_VIDEO_SUFFIXES = (".mp4", ".mkv")  # as frametx.video names them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,9 +203,12 @@ class Ledger:
                 _refuse_to_replace(targets[stem], stamps[stem], entry, song, recipe)
         return "outdated"
 
-    def is_stem(self, path: Path) -> bool:
-        """Whether the ledger knows a file as a stem."""
-        return self._name(path) in self._entries
+    def products(self) -> set[Path]:
+        """The stems that the ledger knows and what their videos would be called, as absolute paths."""
+        folder = Path(os.path.abspath(self._folder))  # noqa: PTH100  (Path.resolve() would follow links)
+        stems = {folder / name for name in self._entries}
+        videos = {stem.with_suffix(suffix) for stem in stems for suffix in _VIDEO_SUFFIXES}
+        return stems | (videos - {entry.song_path for entry in self._entries.values()})
 
     def finish(self, song: Path, song_sha256: str, targets: Mapping[Stem, Path], recipe: Recipe) -> None:
         """Say that a song is done."""
@@ -260,7 +264,9 @@ class Ledger:
         song = values["song"]
         for stem in values["stems"].values():
             stamp, song_stamp = _Stamp(stem["size"], stem["mtime_ns"]), _Stamp(song["size"], song["mtime_ns"])
-            self._entries[stem["path"]] = _Entry(stamp, song_stamp, Path(song["path"]), song["sha256"], values["key"])
+            self._entries[str(stem["path"])] = _Entry(
+                stamp, song_stamp, Path(song["path"]), song["sha256"], values["key"]
+            )
 
     def _append(self, values: dict[str, Any]) -> None:
         try:
@@ -270,6 +276,14 @@ class Ledger:
                 file.write((b"\n" if torn else b"") + json.dumps(values, separators=(",", ":")).encode("ascii") + b"\n")
         except OSError as error:
             raise AudioError(f"{self._path} cannot be written: {error.strerror}", "free some space") from error
+
+
+def products_in(folder: Path) -> set[Path]:
+    """What earlier runs with this folder as their output made; see `Ledger.products`."""
+    try:
+        return Ledger(folder).products()
+    except AudioError:  # only who writes there needs a ledger that can be read
+        return set()
 
 
 def _last_byte(file: Any) -> bytes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from frametx.errors import AudioError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 SUFFIXES = frozenset(
     (
@@ -20,6 +20,8 @@ SUFFIXES = frozenset(
     )
 )
 """What is taken for a song in a folder; a file named by itself may be called anything."""
+
+_WORK_FOLDER = ".frametx"  # of <track>.frametx, which belongs to the edit list <track>.frametx.toml beside it
 
 _WINDOWS_HIDDEN = 0x2  # FILE_ATTRIBUTE_HIDDEN
 
@@ -71,24 +73,25 @@ def find_songs(
     *,
     recursive: bool = False,
     leave_out: Path | None = None,
-    is_stem: Callable[[Path], bool] = lambda _: False,
+    products_in: Callable[[Path], Collection[Path]] = lambda _: (),
 ) -> Listing:
     """List the songs that inputs stand for: files as named, folders as the songs in them, sorted by name.
 
     Files that a person names are taken as they are, even if they don't exist: what is wrong with them is said when
     they are separated. In folders only names with an audio suffix count; hidden and unreadable ones are passed over.
-    A folder is entered once, however many links lead to it, and a file is listed once.
+    What earlier runs made is no song there. A folder is entered once, however many links lead to it, and a file is
+    listed once.
 
     Args:
         inputs: Files and folders.
         recursive: Enter folders in folders.
         leave_out: A folder that is never entered from another: the output.
-        is_stem: Whether a file is the result of an earlier run and no song.
+        products_in: What earlier runs with this folder as their output made, as absolute paths.
 
     Raises:
         AudioError: Not one song is there.
     """
-    walk = _Walk(recursive=recursive, leave_out=_identity(leave_out), is_stem=is_stem)
+    walk = _Walk(recursive=recursive, leave_out=leave_out, products_in=products_in)
     songs: dict[Path, SongFile] = {}
     inputs = list(inputs)
     for path in inputs:
@@ -120,10 +123,13 @@ def read_list(text: str, folder: Path) -> list[Path]:
 class _Walk:
     """A walk through folders that remembers where it has been."""
 
-    def __init__(self, *, recursive: bool, leave_out: tuple[int, int] | None, is_stem: Callable[[Path], bool]) -> None:
+    def __init__(
+        self, *, recursive: bool, leave_out: Path | None, products_in: Callable[[Path], Collection[Path]]
+    ) -> None:
         self._recursive = recursive
-        self._leave_out = leave_out
-        self._is_stem = is_stem
+        self._leave_out = _identity(leave_out)
+        self._products_in = products_in
+        self._products = set() if leave_out is None else set(products_in(leave_out))
         self._entered: set[tuple[int, int] | None] = set()
         self.skipped: list[Skipped] = []
 
@@ -138,10 +144,13 @@ class _Walk:
         except OSError as error:
             self._skip(path, f"the folder cannot be read: {error.strerror}")
             return
+        self._products.update(self._products_in(path))
+        names = {entry.name for entry in entries}
         folders = []
         for entry in entries:
             if _is_folder(entry):
-                folders.append(entry)
+                if not (entry.name.endswith(_WORK_FOLDER) and f"{entry.name}.toml" in names):
+                    folders.append(entry)
             elif self._is_song(entry):
                 yield SongFile(path=path / entry.name, folder=below)
         for entry in folders if self._recursive else ():
@@ -153,7 +162,9 @@ class _Walk:
 
     def _is_song(self, entry: os.DirEntry[str]) -> bool:
         path = Path(entry.path)
-        if path.suffix.lower() not in SUFFIXES or self._is_stem(path):
+        if path.suffix.lower() not in SUFFIXES:
+            return False
+        if Path(os.path.abspath(path)) in self._products:  # noqa: PTH100  (Path.resolve() would follow links)
             return False
         reason = _why_not(entry)
         if reason:

@@ -70,11 +70,21 @@ def test_what_is_no_file_is_passed_over(tree):
     assert [one.reason for one in find_songs([tree]).skipped] == ["hidden", "no regular file"]
 
 
-def test_the_output_and_earlier_stems_are_no_songs(tree):
-    """A second run over a folder that holds its own output doesn't separate stems again."""
-    output = tree / "z"
-    listing = find_songs([tree], recursive=True, leave_out=output, is_stem=lambda path: path.name == "b.mp3")
-    assert names_of(listing, tree) == ["A.flac", "x/c.WAV", "x/y/d.m4a"]
+def test_the_output_and_what_earlier_runs_made_are_no_songs(tree):
+    """Wherever a folder knows of products below it, and in the output, they are passed over; named alone they are taken."""
+    made = {tree: [tree / "b.mp3"], tree / "x": [tree / "x" / "y" / "d.m4a"], tree / "z": [tree / "A.flac"]}
+    options = {"recursive": True, "leave_out": tree / "z", "products_in": lambda folder: made.get(folder, ())}
+    assert names_of(find_songs([tree], **options), tree) == ["x/c.WAV"]
+    assert names_of(find_songs([tree / "b.mp3"], **options), tree) == ["b.mp3"]
+
+
+def test_the_folder_of_an_edit_list_is_not_entered(tree):
+    """Beside <track>.frametx.toml it holds base stems and sections; without that it is a folder like any other."""
+    for name in ("x/s.frametx/base_Vocals.flac", "x/t.frametx/u.flac"):
+        (tree / name).parent.mkdir()
+        (tree / name).write_bytes(b"x")
+    (tree / "x" / "s.frametx.toml").touch()
+    assert names_of(find_songs([tree / "x"], recursive=True), tree) == ["x/c.WAV", "x/t.frametx/u.flac", "x/y/d.m4a"]
 
 
 def test_a_song_named_twice_is_one_song(tree):

@@ -89,11 +89,11 @@ def separate(
         from frametx.cli.transfer import transfer  # noqa: PLC0415  (rich.progress)
         from frametx.job import Work  # noqa: PLC0415  (torch)
         from frametx.naming import Naming  # noqa: PLC0415  (numpy)
-        from frametx.provenance import Ledger, recipe_for  # noqa: PLC0415  (torch)
+        from frametx.provenance import Ledger, products_in, recipe_for  # noqa: PLC0415  (torch)
         from frametx.setup import prepare  # noqa: PLC0415  (torch)
 
         ledger = Ledger(folder)
-        listing = find_songs(paths, recursive=recursive, leave_out=folder, is_stem=ledger.is_stem)
+        listing = find_songs(paths, recursive=recursive, leave_out=folder, products_in=products_in)
         if output == PIPE:
             refuse_several(listing.songs)
         with transfer(quiet=quiet or json) as fetching:

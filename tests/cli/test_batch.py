@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 from frametx.audio.tags import Tags, read_tags, write_tags
+from frametx.video import make_video
 
 
 @pytest.fixture
@@ -62,6 +63,26 @@ def test_stems_in_the_songs_folder_are_not_separated_again(frametx, library, tin
     for _ in range(2):
         assert frametx("separate", "music", "-r", "-o", "music", "-m", tiny_checkpoint).code == 0
     assert len(stems_in(library)) == 9
+
+
+def test_what_other_runs_made_is_not_separated(frametx, library, tiny_checkpoint, tmp_path):
+    """Stems and videos among the songs are no songs, for runs into the same folder or another; named alone they are."""
+    for _ in range(2):
+        outcome = frametx("separate", "music", "-o", "music", "-m", tiny_checkpoint, "--video", "--json")
+        assert outcome.code == 0, outcome.err
+    outcome = frametx("separate", "music", "-r", "-o", "other", "-m", tiny_checkpoint, "--stems", "vocals")
+    assert outcome.code == 0, outcome.err
+    assert stems_in(tmp_path / "other") == ["a_Vocals.flac", "x/b_Vocals.flac", "x/y/c_Vocals.flac"]
+    again = frametx("separate", "music/a_Vocals.flac", "-o", "other", "-m", tiny_checkpoint, "--json")
+    assert events_of(again)[-1]["done"] == 1
+
+
+def test_a_video_is_a_song_though_a_stem_has_its_name(frametx, song, tiny_checkpoint, tmp_path):
+    """A song that is a video is found again beside an instrumental that was named after it."""
+    make_video(song, song).rename(tmp_path / "clip.mp4")
+    song.unlink()
+    run = ("separate", ".", "-o", ".", "--name", "{track}", "--stems", "instrumental", "-m", tiny_checkpoint, "--json")
+    assert [[event["event"] for event in events_of(frametx(*run))][-2] for _ in range(2)] == ["done", "skipped"]
 
 
 def test_what_changed_is_done_again_and_the_rest_is_not(frametx, library, make_song, tiny_checkpoint, tmp_path):
