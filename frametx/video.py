@@ -21,6 +21,7 @@ from frametx.audio.reader import SongReader
 from frametx.audio.resample import Resampler
 from frametx.errors import AudioError
 from frametx.images import cover_of
+from frametx.outputs import refuse_own_song
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,8 +58,10 @@ def make_video(song: Path, instrumental: Path, *, overwrite: bool = False) -> Pa
 
     Raises:
         AudioError: A file cannot be read, or the video cannot be written. Nothing half-written is left.
+        UsageError: The video would have the song's own name.
     """
     target = video_target(song, instrumental)
+    refuse_own_song(song, [target])
     part = PartFile(target, overwrite=overwrite)
     try:
         with ExitStack() as stack:

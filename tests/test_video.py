@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from frametx.audio.tags import Picture, Tags, write_tags
-from frametx.errors import AudioError
+from frametx.errors import AudioError, UsageError
 from frametx.images import copy_images, cover_of
 from frametx.video import make_video
 
@@ -122,6 +122,15 @@ def test_a_video_is_not_replaced_unasked(song):
     with pytest.raises(AudioError):
         make_video(song, instrumental)
     assert sorted(path.name for path in song.parent.iterdir()) == ["song.flac", "song_Instrumental.flac"]
+
+
+def test_a_song_that_is_a_video_is_not_replaced_by_its_own(song, tmp_path):
+    """An instrumental that has the song's name would give its video the song's place."""
+    clip = make_video(song, song).rename(tmp_path / "clip.mp4")
+    before = clip.read_bytes()
+    with pytest.raises(UsageError, match="is the song itself"):
+        make_video(clip, song.rename(tmp_path / "clip.flac"), overwrite=True)
+    assert clip.read_bytes() == before
 
 
 def test_the_folders_cover_stands_for_songs_without_one(song):
