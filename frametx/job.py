@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -93,9 +93,10 @@ def run_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
         if not job.has_stems:
             done = _separate(separator, work, job, emit, meter if work.report else None)
         others = []
-        # beside stems that were done before only what is not there is made
+        # beside stems that were done before only what is not there, or is of stems before them, is made
         if work.video and (not job.has_stems or lacks_video(work, job.song, job.targets)):
-            others.append(make_video(job.song, job.targets[Stem.INSTRUMENTAL], overwrite=job.overwrite))
+            overwrite = job.overwrite or job.has_stems
+            others.append(make_video(job.song, job.targets[Stem.INSTRUMENTAL], overwrite=overwrite))
         if work.report and (not job.has_stems or lacks_report(work, job.targets)):
             others.append(_report(separator, job, meter, done.elapsed_seconds))
         done = replace(done, others=tuple(map(str, others)))
@@ -108,18 +109,27 @@ def run_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
 
 
 def lacks_video(work: Work, song: Path, targets: Mapping[Stem, Path]) -> bool:
-    """Whether a video is wanted and not there; what is wrong with the song is said when it is made."""
+    """Whether a video is wanted and none of this instrumental is there; what is wrong with the song is said later."""
     if not work.video:
         return False
+    instrumental = targets[Stem.INSTRUMENTAL]
     try:
-        return not video_target(song, targets[Stem.INSTRUMENTAL]).exists()
+        return not _is_made_of(video_target(song, instrumental), [instrumental])
     except FrametxError:
         return True
 
 
 def lacks_report(work: Work, targets: Mapping[Stem, Path]) -> bool:
-    """Whether a report is wanted and not there."""
-    return work.report and not ReportFiles.beside(targets).page.exists()
+    """Whether a report is wanted and none of these stems is there."""
+    return work.report and not _is_made_of(ReportFiles.beside(targets).page, targets.values())
+
+
+def _is_made_of(made: Path, stems: Iterable[Path]) -> bool:
+    """Whether a file is there and no older than the stems: those of other parameters, or before a redo, are no more."""
+    try:
+        return made.stat().st_mtime_ns >= max(stem.stat().st_mtime_ns for stem in stems)
+    except OSError:
+        return False
 
 
 def _separate(separator: Separator, work: Work, job: Job, emit: Emit, watch: Watch | None) -> Done:

@@ -389,6 +389,21 @@ def test_only_what_is_missing_is_made_beside_finished_stems(frametx, song, tiny_
         assert kept.stat().st_mtime_ns == before
 
 
+def test_a_report_and_a_video_of_earlier_stems_are_made_again(frametx, song, tiny_checkpoint, tmp_path):
+    """When the stems were replaced meanwhile, what shows the old ones is not done."""
+    command = ("separate", song, "-m", tiny_checkpoint)
+    both = ("--report", "--video")
+    assert frametx(*command, *both).code == 0
+    made = [next((tmp_path / "separated").glob(pattern)) for pattern in ("*.report.html", "*.mp4")]
+    old = [path.stat().st_mtime_ns for path in made]
+    assert frametx(*command, "--crop", "100").code == 0
+    assert [path.stat().st_mtime_ns for path in made] == old
+    outcome = frametx(*command, "--crop", "100", *both)
+    assert outcome.code == 0, outcome.err
+    assert all(path.stat().st_mtime_ns > before for path, before in zip(made, old, strict=True))
+    assert "1 skipped" in frametx(*command, "--crop", "100", *both).err
+
+
 @pytest.mark.parametrize("options", [["--stems", "vocals"], ["--start", "0:00.1"], ["-o", "-"]])
 def test_a_report_wants_both_stems_of_a_whole_song(frametx, song, tiny_checkpoint, options):
     """What it could not show is refused before any work."""
