@@ -112,10 +112,8 @@ class Journal:
 
     def remove(self) -> None:
         """Take the journal away: the song is done. Journals of the same stem with other parameters go, too."""
-        if not self._used:
-            return
         for folder in self._beside.parent.glob(_PREFIX + "*"):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # none, or damaged by a power failure
                 if (folder / "song").read_text("ascii") == ascii(self._beside.name):
                     shutil.rmtree(folder)
 

@@ -118,6 +118,26 @@ def test_masks_of_other_parameters_or_another_song_are_not_used(song, tiny_check
     assert hidden(tmp_path / "out") == []
 
 
+def test_a_run_without_a_journal_of_its_own_takes_others_of_the_stem_away(
+    song, tiny_checkpoint, asked, monkeypatch, tmp_path
+):
+    """What a slower model had begun is of no use when a faster one has done the song; other songs' journals stay."""
+    asked.limit = 4
+    separator = Separator(tiny_checkpoint, windows=WindowOptions(crop=100, context=8))
+    other = tmp_path / "other.wav"
+    soundfile.write(other, -soundfile.read(song, dtype="float32")[0], 44_100, subtype="FLOAT")
+    for path in (song, other):
+        with pytest.raises(KeyboardInterrupt):
+            separator.separate_file(path, tmp_path / "out", FLOAT)
+        asked.count = 0
+    assert len(hidden(tmp_path / "out")) == 2
+    monkeypatch.setattr(journal.Journal.__init__, "__kwdefaults__", {"worth_seconds": 60.0})
+    asked.limit = 10**9
+    Separator(tiny_checkpoint, windows=WindowOptions(crop=110, context=8)).separate_file(song, tmp_path / "out", FLOAT)
+    [left] = hidden(tmp_path / "out")
+    assert (tmp_path / "out" / left / "song").read_text() == "'other_Instrumental.wav'"
+
+
 def test_damaged_masks_are_computed_again(song, tiny_checkpoint, asked, tmp_path):
     """After a power cut a file may be cut short or hold zeros; its checksum says so."""
     separator = Separator(tiny_checkpoint, windows=WindowOptions(crop=100, context=8))
