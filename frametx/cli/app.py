@@ -5,6 +5,7 @@ Importing this module must stay cheap: no torch, no numpy. Each command module i
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -60,6 +61,9 @@ app.add_typer(models, name="models")
 
 def main() -> None:
     """Run the command line and turn expected errors into messages and exit codes."""
+    for stream in (sys.stdout, sys.stderr):  # names of files need not be text; they come out as the bytes they are
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape" if stream.encoding.lower() == "utf-8" else "backslashreplace")
     try:
         app()
     except KeyboardInterrupt:

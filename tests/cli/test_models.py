@@ -293,3 +293,13 @@ def test_a_second_file_is_counted_anew(capfd):
                 shown.on_bytes(done * 1000, 100_000)
     lines = [line for line in capfd.readouterr().err.splitlines() if " % of " in line]
     assert [line.split()[0] for line in lines] == [str(tenth * 10) for tenth in range(1, 11)] * 2
+
+
+def test_names_that_are_not_text_come_out_as_the_bytes_they_are(tmp_path):
+    """Paths need not be UTF-8, and are printed all the same."""
+    cache = os.fsencode(tmp_path) + b"/caf\xe9"
+    environment = os.environ | {"FRAMETX_CACHE": os.fsdecode(cache), "PYTHONIOENCODING": "utf-8:strict"}
+    program = [sys.executable, "-m", "frametx", "models", "list"]
+    done = subprocess.run(program, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert cache in done.stdout
