@@ -137,6 +137,7 @@ def run_batch(
 
     Raises:
         KeyboardInterrupt: After the summary, if that is what ended the batch.
+        FrametxError: After the summary, if nothing can be separated at all.
     """
     tally = _Tally(plan.jobs, work, emit, ledger)
     for event in plan.settled:
@@ -153,6 +154,9 @@ def run_batch(
         runner.run(work, _until(jobs, lambda: fail_fast and tally.failed > 0), tally)
     except KeyboardInterrupt:
         emit(tally.summary(interrupted=True))
+        raise
+    except FrametxError:  # a model that cannot be loaded: who reads the events learns that nothing more comes
+        emit(tally.summary())
         raise
     for pair in plan.folders if images else ():
         try:

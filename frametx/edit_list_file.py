@@ -71,9 +71,7 @@ def write_edit_list(edits: EditList) -> None:
         EditListError: It cannot be written.
     """
     path = edits.path
-    beside = path.with_name(
-        f".frametx-{secrets.token_hex(4)}"
-    )  # short: the list's own name may be as long as names can be
+    beside = path.with_name(f".frametx-{secrets.token_hex(4)}")  # the list's own name may be as long as names can be
     try:
         beside.write_text(_text(edits), "utf-8", _NOT_TEXT)
         beside.replace(path)

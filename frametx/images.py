@@ -52,8 +52,13 @@ def cover_of(song: Path) -> bytes | None:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    return sorted(
+    """The pictures in a folder; none where it cannot be looked into, which is said of the song itself."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [
         path
-        for path in folder.iterdir()
+        for path in paths
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    ]

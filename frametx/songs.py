@@ -95,7 +95,8 @@ def find_songs(
     songs: dict[Path, SongFile] = {}
     inputs = list(inputs)
     for path in inputs:
-        found = walk.folder(path, PurePath()) if path.is_dir() else iter([SongFile(path=path)])
+        # a name too long for any file is no folder; Path.is_dir() would raise
+        found = walk.folder(path, PurePath()) if os.path.isdir(path) else iter([SongFile(path=path)])  # noqa: PTH112
         for song in found:
             songs.setdefault(Path(os.path.abspath(song.path)), song)  # noqa: PTH100  (Path.resolve() would follow links)
     if not songs:

@@ -410,3 +410,22 @@ def test_a_report_wants_both_stems_of_a_whole_song(frametx, song, tiny_checkpoin
     outcome = frametx("separate", song, "-m", tiny_checkpoint, "--report", *options)
     assert outcome.code == 2
     assert "--report shows both stems of a whole song" in outcome.err
+
+
+def test_what_cannot_be_a_song_is_said_and_the_rest_is_done(frametx, song, tiny_checkpoint, tmp_path):
+    """A name longer than any file's, and a folder that is not there, cost only themselves."""
+    inputs = (song, "x" * 300 + ".flac", "nowhere/y.flac")
+    outcome = frametx("separate", *inputs, "-m", tiny_checkpoint, "-o", tmp_path / "out", "--copy-images")
+    assert outcome.code == 1
+    assert "nowhere/y.flac" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert len(list((tmp_path / "out").glob("song_*.flac"))) == 2
+
+
+def test_the_summary_comes_last_even_without_a_model(frametx, song, tmp_path):
+    """Who reads the events learns that a model cannot be loaded, not only that the stream ends."""
+    (tmp_path / "bad.safetensors").write_bytes(b"\x10")
+    outcome = frametx("separate", song, "-m", "bad.safetensors", "--json", "--precision", "fp32")
+    assert outcome.code == 1
+    assert "bad.safetensors" in outcome.err
+    assert json.loads(outcome.out.splitlines()[-1])["event"] == "summary"
