@@ -18,6 +18,7 @@ from frametx.images import copy_images
 from frametx.job import Emit, Job, Work, lacks_report, lacks_video, run_job, warn_of_long_job
 from frametx.naming import Naming, check_collisions
 from frametx.outputs import Stem
+from frametx.provenance import Standing
 from frametx.separator import Separator
 
 if TYPE_CHECKING:
@@ -90,11 +91,11 @@ def plan_batch(
     settled: list[Event] = [Skipped(song=str(one.path), reason=one.reason) for one in listing.skipped]
     for index, (path, files) in enumerate(zip(paths, targets, strict=True), 1):
         try:
-            standing = "outdated" if overwrite else ledger.standing(path, files, work.recipe)
+            standing = Standing(replaces=True) if overwrite else ledger.standing(path, files, work.recipe)
         except FrametxError as error:
             settled.append(Failed(song=str(path), message=error.message, hint=error.hint))
             continue
-        if standing == "done" and not lacks_video(work, path, files) and not lacks_report(work, files):
+        if standing.done == files.keys() and not lacks_video(work, path, files) and not lacks_report(work, files):
             settled.append(Skipped(song=str(path), reason="done already with these parameters"))
             continue
         jobs.append(
@@ -103,8 +104,8 @@ def plan_batch(
                 targets=files,
                 index=index,
                 count=len(paths),
-                overwrite=standing == "outdated",
-                has_stems=standing == "done",
+                overwrite=standing.replaces,
+                done=standing.done,
                 guessed_seconds=guess_seconds(path, _size_of(path)),
             )
         )

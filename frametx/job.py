@@ -66,7 +66,7 @@ class Job:
         index: Its number in the batch, from 1.
         count: How many songs the batch has.
         overwrite: Whether files at the targets may be replaced.
-        has_stems: Whether the stems are done already and only what is made of them is not.
+        done: Which of the stems are done already, and stay as they are.
         guessed_seconds: About how long it is.
     """
 
@@ -75,8 +75,13 @@ class Job:
     index: int = 1
     count: int = 1
     overwrite: bool = False
-    has_stems: bool = False
+    done: frozenset[Stem] = frozenset()
     guessed_seconds: float = 0.0
+
+    @property
+    def has_stems(self) -> bool:
+        """Whether all stems are done already and only what is made of them is not."""
+        return self.done == self.targets.keys()
 
 
 def run_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
@@ -95,8 +100,7 @@ def run_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
         others = []
         # beside stems that were done before only what is not there, or is of stems before them, is made
         if work.video and (not job.has_stems or lacks_video(work, job.song, job.targets)):
-            overwrite = job.overwrite or job.has_stems
-            others.append(make_video(job.song, job.targets[Stem.INSTRUMENTAL], overwrite=overwrite))
+            others.append(make_video(job.song, job.targets[Stem.INSTRUMENTAL], overwrite=job.overwrite))
         if work.report and (not job.has_stems or lacks_report(work, job.targets)):
             others.append(_report(separator, job, meter, done.elapsed_seconds))
         done = replace(done, others=tuple(map(str, others)))
@@ -135,7 +139,7 @@ def _is_made_of(made: Path, stems: Iterable[Path]) -> bool:
 def _separate(separator: Separator, work: Work, job: Job, emit: Emit, watch: Watch | None) -> Done:
     result = separator.separate_file(
         job.song,
-        job.targets,
+        {stem: target for stem, target in job.targets.items() if stem not in job.done},
         replace(work.options, overwrite=job.overwrite),
         start_seconds=work.start_seconds,
         end_seconds=work.end_seconds,

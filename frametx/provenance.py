@@ -15,7 +15,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from frametx import __version__
 from frametx.audio.tags import read_tags
@@ -161,7 +161,17 @@ class _Entry:
         return path if path.is_file() and not path.samefile(song) else None
 
 
-Standing = Literal["new", "done", "outdated"]
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How things stand with a song's stems.
+
+    Attributes:
+        done: Which are there, of this song with this recipe.
+        replaces: Whether files at the targets may be replaced.
+    """
+
+    done: frozenset[Stem] = frozenset()
+    replaces: bool = False
 
 
 class Ledger:
@@ -181,11 +191,7 @@ class Ledger:
         self._read()
 
     def standing(self, song: Path, targets: Mapping[Stem, Path], recipe: Recipe) -> Standing:
-        """How things stand with a song's stems.
-
-        Returns:
-            `new`: none is there. `done`: all are there, of this song with this recipe. `outdated`: some are there,
-            made by frametx, and may be replaced.
+        """How things stand with a song's stems. Those that are not done are not there or may be replaced.
 
         Raises:
             AudioError: A file that frametx didn't make, that was changed since, or that belongs to another song, is in
@@ -193,15 +199,15 @@ class Ledger:
         """
         stamps = {stem: stamp for stem, target in targets.items() if (stamp := _stamp_of(target)) is not None}
         if not stamps or _stamp_of(song) is None:  # what is wrong with the song is said when its turn comes
-            return "new"
+            return Standing()
         entries = {stem: self._entry(targets[stem], stamp, song, recipe) for stem, stamp in stamps.items()}
-        done = {stem for stem, entry in entries.items() if entry is not None and entry.is_wanted(song, recipe)}
-        if done == set(targets):
-            return "done"
+        done = set()
         for stem, entry in entries.items():
-            if stem not in done:
+            if entry is not None and entry.is_wanted(song, recipe):
+                done.add(stem)
+            else:
                 _refuse_to_replace(targets[stem], stamps[stem], entry, song, recipe)
-        return "outdated"
+        return Standing(done=frozenset(done), replaces=True)
 
     def products(self) -> set[Path]:
         """The stems that the ledger knows and what their videos would be called, as absolute paths."""

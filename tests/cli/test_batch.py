@@ -183,6 +183,22 @@ def test_two_songs_from_stdin_are_separated_one_after_the_other(frametx, two_alb
         assert events_of(outcome)[-1]["done"] == 1
 
 
+def test_a_stem_that_is_there_stays_while_a_missing_one_is_made(frametx, library, tiny_checkpoint, tmp_path):
+    """Somebody who worked on the one and deleted the other gets the other back, and keeps the work."""
+    run = ("separate", library / "a.wav", "-m", tiny_checkpoint)
+    frametx(*run)
+    edited, deleted = (tmp_path / "separated" / f"a_{stem}.flac" for stem in ("Instrumental", "Vocals"))
+    samples = soundfile.read(deleted)[0]
+    deleted.unlink()
+    soundfile.write(edited, np.zeros((100, 2)), 44_100)
+    mine = edited.read_bytes()
+    outcome = frametx(*run)
+    assert outcome.code == 0, outcome.err
+    assert edited.read_bytes() == mine
+    np.testing.assert_array_equal(soundfile.read(deleted)[0], samples)
+    assert "1 skipped" in frametx(*run).err
+
+
 def test_stems_that_a_killed_run_could_not_write_down_are_its_own(frametx, library, tiny_checkpoint, tmp_path):
     """A run with other parameters, killed before it wrote to the ledger, is gone on with, not refused."""
     run = ("separate", library / "a.wav", "-m", tiny_checkpoint, "--json")
