@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from frametx.songs import SongFile
 
 PIPE = Path("-")
+_OTHER_FOLDER = "free some space, or name a folder on another disk by TMPDIR"
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def without_pipes(inputs: list[Path], output: Path) -> Iterator[tuple[list[Path]
 
     Raises:
         UsageError: There is more than stdin, or stdout is a terminal.
-        AudioError: Nothing comes from stdin.
+        AudioError: Nothing comes from stdin, or there is no place to keep it.
     """
     if PIPE not in inputs and output != PIPE:
         yield inputs, output
@@ -36,7 +37,7 @@ def without_pipes(inputs: list[Path], output: Path) -> Iterator[tuple[list[Path]
         raise _several()
     if output == PIPE and sys.stdout.isatty():
         raise UsageError("stdout is a terminal", "redirect it: frametx separate song.flac -o - > instrumental.flac")
-    with tempfile.TemporaryDirectory(prefix="frametx-") as folder:
+    with _temporary_folder() as folder:
         songs = [_from_stdin(Path(folder))] if inputs == [PIPE] else inputs
         yield songs, Path(folder) / "out" if output == PIPE else output
 
@@ -58,14 +59,24 @@ def to_stdout(stem: Path) -> None:
     sys.stdout.buffer.flush()
 
 
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="frametx-")
+    except OSError as error:
+        raise AudioError(f"no temporary folder can be made: {error.strerror or error}", _OTHER_FOLDER) from error
+
+
 def _several() -> UsageError:
     return UsageError("one song alone can go through - (stdin or stdout)", "separate the others by themselves")
 
 
 def _from_stdin(folder: Path) -> Path:
     song = folder / "stdin"
-    with song.open("wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+    try:
+        with song.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+    except OSError as error:
+        raise AudioError(f"stdin cannot be copied into {folder}: {error.strerror or error}", _OTHER_FOLDER) from error
     if song.stat().st_size == 0:
         raise AudioError("nothing came from stdin", "pipe a song into it: frametx separate - < song.flac")
     return song

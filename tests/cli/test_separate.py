@@ -299,6 +299,23 @@ class TestStdout:
         assert "--copy-images" in outcome.err
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no limits on the size of files")
+def test_a_disk_too_small_for_stdin_is_said(frametx, monkeypatch):
+    """What comes from stdin is kept in a temporary folder; when that is full, the message says which and what to do."""
+    import resource
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(bytes(2_000_000))))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        outcome = frametx("separate", "-")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert outcome.code == 1
+    assert outcome.err.startswith("error: stdin cannot be copied")
+    assert "TMPDIR" in outcome.err
+
+
 def test_interrupting_exits_with_130_and_leaves_nothing(frametx_process, make_song, tiny_checkpoint, tmp_path):
     """Ctrl-C in the middle of a song removes what was begun."""
     make_song(tmp_path / "long.wav", seconds=600)
