@@ -192,14 +192,12 @@ def _inputs(named: list[Path] | None, list_file: Path | None) -> list[Path]:
     """What was named on the command line and in a list."""
     inputs = list(named or [])
     if list_file is not None:
-        if list_file == PIPE:
-            inputs += read_list(sys.stdin.read(), Path())
-        else:
-            try:
-                text = list_file.read_text("utf-8", errors="surrogateescape")
-            except OSError as error:
-                raise AudioError(f"the list {list_file} cannot be read: {error.strerror}") from error
-            inputs += read_list(text, list_file.parent)
+        try:
+            listed = sys.stdin.buffer.read() if list_file == PIPE else list_file.read_bytes()
+        except OSError as error:
+            raise AudioError(f"the list {list_file} cannot be read: {error.strerror}") from error
+        # names are bytes to the system, and those that are not UTF-8 come through as they are
+        inputs += read_list(listed.decode("utf-8", "surrogateescape"), list_file.parent)
     if not inputs:
         raise UsageError("there is nothing to separate", "name songs or folders: frametx separate song.flac")
     if PIPE not in inputs:

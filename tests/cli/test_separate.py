@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -297,6 +298,19 @@ class TestStdout:
         outcome, out = piped(song, "--copy-images")
         assert (outcome.code, out) == (2, b"")
         assert "--copy-images" in outcome.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names must be UTF-8 there")
+@pytest.mark.parametrize("list_file", ["-", "list.m3u"])
+def test_a_list_may_name_songs_in_any_encoding(frametx, make_song, tiny_checkpoint, tmp_path, monkeypatch, list_file):
+    """A name that is not UTF-8 is found, whether the list is a file or comes from stdin; lines may end with CR LF."""
+    song = tmp_path / os.fsdecode(b"caf\xe9.flac")
+    make_song(tmp_path / "in.flac", seconds=0.1).rename(song)
+    content = b"\xef\xbb\xbf#EXTM3U\r\ncaf\xe9.flac\r\n"
+    (tmp_path / "list.m3u").write_bytes(content)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content), "utf-8", "strict"))
+    assert frametx("separate", "--from-file", list_file, "-m", tiny_checkpoint, "-q").code == 0
+    assert (tmp_path / "separated" / os.fsdecode(b"caf\xe9_Vocals.flac")).exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no limits on the size of files")
