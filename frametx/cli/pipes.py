@@ -53,10 +53,20 @@ def refuse_several(songs: Sequence[SongFile]) -> None:
 
 
 def to_stdout(stem: Path) -> None:
-    """Write a finished stem's bytes."""
-    with stem.open("rb") as file:
-        shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
-    sys.stdout.buffer.flush()
+    """Write a finished stem's bytes.
+
+    Raises:
+        AudioError: There is no room where they go.
+        BrokenPipeError: Nobody reads them any more.
+    """
+    try:
+        with stem.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise AudioError(f"stdout cannot be written: {error.strerror or error}", "free some space") from error
 
 
 def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
