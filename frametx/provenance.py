@@ -166,7 +166,7 @@ class Standing:
     """How things stand with a song's stems.
 
     Attributes:
-        done: Which are there, of this song with this recipe.
+        done: Which are there, of this song with this recipe, and stay as they are.
         replaces: Whether files at the targets may be replaced.
     """
 
@@ -201,12 +201,15 @@ class Ledger:
         if not stamps or _stamp_of(song) is None:  # what is wrong with the song is said when its turn comes
             return Standing()
         entries = {stem: self._entry(targets[stem], stamp, song, recipe) for stem, stamp in stamps.items()}
-        done = set()
+        done: dict[Stem, _Entry] = {}
         for stem, entry in entries.items():
             if entry is not None and entry.is_wanted(song, recipe):
-                done.add(stem)
+                done[stem] = entry
             else:
                 _refuse_to_replace(targets[stem], stamps[stem], entry, song, recipe)
+        if done.keys() != targets.keys():
+            # what nobody touched is written once more with what is missing, so that they sum to the song
+            done = {stem: entry for stem, entry in done.items() if entry.stamp != stamps[stem]}
         return Standing(done=frozenset(done), replaces=True)
 
     def products(self) -> set[Path]:

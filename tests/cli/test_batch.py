@@ -199,6 +199,14 @@ def test_a_stem_that_is_there_stays_while_a_missing_one_is_made(frametx, library
     assert "1 skipped" in frametx(*run).err
 
 
+def test_a_stem_that_nobody_touched_is_made_with_the_missing_one(frametx, library, tiny_checkpoint, tmp_path):
+    """Both come from one run, so that they sum to the song also where machines round differently."""
+    run = ("separate", library / "a.wav", "-m", tiny_checkpoint, "--json")
+    frametx(*run)
+    (tmp_path / "separated" / "a_Vocals.flac").unlink()
+    assert set(events_of(frametx(*run))[-2]["stems"]) == {"instrumental", "vocals"}
+
+
 def test_stems_that_a_killed_run_could_not_write_down_are_its_own(frametx, library, tiny_checkpoint, tmp_path):
     """A run with other parameters, killed before it wrote to the ledger, is gone on with, not refused."""
     run = ("separate", library / "a.wav", "-m", tiny_checkpoint, "--json")
