@@ -66,7 +66,8 @@ class Cluster:
         resources = {"num_cpus": 1, "num_gpus": 1} if on_gpu else {"num_cpus": self._threads}
         # a task whose process died is run once more; what a song itself raises is an event and not Ray's business
         task = ray.remote(max_retries=1, **resources)(_separate)
-        shared = ray.put((work, None if on_gpu else self._threads))
+        # a cluster was started in some other folder, and paths may be relative to this one
+        shared = ray.put((work, None if on_gpu else self._threads, Path.cwd()))
         n_places = max(
             1, int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1) // (1 if on_gpu else self._threads))
         )
@@ -95,13 +96,14 @@ class Cluster:
             emit(event)
 
 
-def _separate(shared: tuple[Work, int | None], job: Job) -> tuple[list[Event], FrametxError | None]:
+def _separate(shared: tuple[Work, int | None, Path], job: Job) -> tuple[list[Event], FrametxError | None]:
     """The task: one song, with models that stay loaded in the process."""
-    work, threads = shared
+    work, threads, folder = shared
+    os.chdir(folder)
     if threads is not None:
         torch.set_num_threads(threads)
-    for folder in {target.parent for target in job.targets.values()}:
-        remove_abandoned_parts(Path(folder))
+    for place in {target.parent for target in job.targets.values()}:
+        remove_abandoned_parts(place)
     events: list[Event] = []
     try:
         run_job(_separator(work.setup, os.getpid()), work, job, events.append)

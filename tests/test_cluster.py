@@ -37,14 +37,16 @@ DRIVER = """
             time.sleep(0.01)
 
     if __name__ == "__main__":
+        cluster = Cluster("local", cpus=2)
+        os.chdir("library")  # relative paths are those of whoever separates, not of whoever started the cluster
         setup = prepare(sys.argv[1], device="cpu")
         options = OutputOptions(format="wav")
         recipe = recipe_for(setup.models, setup.windows, setup.precision, options)
         work = Work(setup=setup, options=options, recipe=recipe)
         ledger = Ledger(Path("out"))
-        plan = plan_batch(find_songs([Path("music").absolute()]), Naming(), Path("out").absolute(), work, ledger=ledger)
+        plan = plan_batch(find_songs([Path("music")]), Naming(), Path("out"), work, ledger=ledger)
         threading.Thread(target=kill_a_worker, daemon=True).start()
-        summary = run_batch(plan, work, Cluster("local", cpus=2), lambda event: None, ledger=ledger)
+        summary = run_batch(plan, work, cluster, lambda event: None, ledger=ledger)
         print(json.dumps({"done": summary.done, "failed": summary.failed}))
 """
 
@@ -53,10 +55,11 @@ DRIVER = """
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_a_killed_worker_costs_nothing_but_time(tmp_path, tiny_checkpoint):
     """Two workers, one of which is killed in the middle of its song: every stem is there in the end, none half written."""
-    (tmp_path / "music").mkdir()
+    library = tmp_path / "library"
+    (library / "music").mkdir(parents=True)
     for name, n_samples in {"long": 200_000, "a": 9000, "b": 9000, "c": 9000}.items():
         samples = np.random.default_rng(n_samples).standard_normal((n_samples, 2)) * 0.1
-        soundfile.write(tmp_path / "music" / f"{name}.wav", samples, 44_100)
+        soundfile.write(library / "music" / f"{name}.wav", samples, 44_100)
     (tmp_path / "driver.py").write_text(textwrap.dedent(DRIVER))
     run = subprocess.run(
         [sys.executable, "driver.py", str(tiny_checkpoint)],
@@ -75,11 +78,11 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path, tiny_checkpoint):
     )
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout.splitlines()[-1]) == {"done": 4, "failed": 0}
-    assert (tmp_path / "killed").exists()
-    for song in (tmp_path / "music").iterdir():
+    assert (library / "killed").exists()
+    for song in (library / "music").iterdir():
         mix, *stems = (
             soundfile.read(path, dtype="int16")[0].astype(int)
-            for path in (song, *(tmp_path / "out" / f"{song.stem}_{stem}.wav" for stem in ("Instrumental", "Vocals")))
+            for path in (song, *(library / "out" / f"{song.stem}_{stem}.wav" for stem in ("Instrumental", "Vocals")))
         )
         np.testing.assert_array_equal(stems[0] + stems[1], mix)
-    assert not list((tmp_path / "out").glob(".*.part"))
+    assert not list((library / "out").glob(".*.part"))
