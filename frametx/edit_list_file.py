@@ -23,9 +23,7 @@ from frametx.outputs import Stem
 from frametx.windows import WindowOptions
 
 FORMAT = 1
-_NOT_TEXT = (
-    "surrogateescape"  # names of files are bytes on most systems: those that are no UTF-8 stay the bytes they are
-)
+_NOT_TEXT = "surrogateescape"  # names of files are bytes on most systems: what is no UTF-8 stays the bytes it is
 _HEADER = """\
 How the stems beside this file came about: the base stems, then the [[section]] entries in this order.
 Change or remove sections, then run `frametx render` on this file to make the stems again."""

@@ -37,8 +37,9 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
         torch.save(state, part)
     except (OSError, RuntimeError) as error:  # torch's own for a full disk
         part.unlink(missing_ok=True)
+        reason = str(error).partition("\n")[0]
         raise TrainingError(
-            f"{folder / LAST} cannot be written: {str(error).partition(chr(10))[0]}",
+            f"{folder / LAST} cannot be written: {reason}",
             "is the disk full? The checkpoint before is whole: run the same command again to go on from it",
         ) from error
     part.replace(folder / LAST)

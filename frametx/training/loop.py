@@ -87,6 +87,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.step = 0
         state = load_state(config.output)
+        # a network of --from, not the config's; kept in the checkpoint, so that the training goes on with it
         self._foreign = start_from is not None if state is None else bool(state.get("foreign"))
         self.network = self._build(state, start_from).to(process.device)
         self.phases = phases_of(config)
