@@ -193,6 +193,12 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a file as they are stored, wrappers and prefixes taken off."""
     check_is_file(path)
     try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(
+            f"{path} cannot be opened: torch takes only paths that are UTF-8", "rename the file or its folder"
+        ) from None
+    try:
         with path.open("rb") as file:
             head = file.read(HEAD)
         payload = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path, head)

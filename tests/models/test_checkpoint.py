@@ -122,6 +122,16 @@ class TestBadFiles:
         assert "model.pth" in caught.value.message
         assert caught.value.hint
 
+    def test_a_path_that_is_not_text_is_said_to_be_that(self, tmp_path, path):
+        """The checkpoint is whole, and nobody is told to remove it."""
+        try:
+            strange = path.rename(tmp_path / "caf\udce9.pth")
+        except OSError:
+            pytest.skip("this file system has no such names")
+        with pytest.raises(CheckpointError, match="paths that are UTF-8") as caught:
+            load_network(strange)
+        assert "rename" in caught.value.hint
+
     def test_a_quantised_checkpoint_is_refused(self, tmp_path, network):
         """Whole numbers in place of weights are said to be that."""
         state = {name: tensor.to(torch.int8) for name, tensor in network.state_dict().items()}
