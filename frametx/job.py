@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from frametx.separator import Separator
     from frametx.setup import Setup
     from frametx.stream import Watch
-from frametx.video import make_video, video_target
+from frametx.video import is_own_video, make_video, video_target
 
 Emit = Callable[[Event], None]
 
@@ -100,7 +100,10 @@ def run_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
         others = []
         # beside stems that were done before only what is not there, or is of stems before them, is made
         if work.video and (not job.has_stems or lacks_video(work, job.song, job.targets)):
-            others.append(make_video(job.song, job.targets[Stem.INSTRUMENTAL], overwrite=job.overwrite))
+            instrumental = job.targets[Stem.INSTRUMENTAL]
+            # stems may be replaced, but of what has a video's name only frametx's own
+            replaces = work.options.overwrite or is_own_video(video_target(job.song, instrumental))
+            others.append(make_video(job.song, instrumental, overwrite=replaces))
         if work.report and (not job.has_stems or lacks_report(work, job.targets)):
             others.append(_report(separator, job, meter, done.elapsed_seconds))
         done = replace(done, others=tuple(map(str, others)))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _IN_MP4 = frozenset(("h264", "hevc", "av1", "vp9", "mpeg4"))
+_MARK = "made by frametx"
 _LONGEST_SIDE = 1280
 _PLAIN_SIZE = 720
 _AAC_FRAME = 1024
@@ -68,6 +69,7 @@ def make_video(song: Path, instrumental: Path, *, overwrite: bool = False) -> Pa
             source = stack.enter_context(_opened(song))
             form = "mp4" if target.suffix == ".mp4" else "matroska"
             out = stack.enter_context(av.open(part, "w", format=form))
+            out.metadata["comment"] = _MARK
             _mux(song, source, instrumental, out)
         if part.error is not None:
             raise part.error
@@ -78,6 +80,15 @@ def make_video(song: Path, instrumental: Path, *, overwrite: bool = False) -> Pa
     finally:
         part.remove()
     return target
+
+
+def is_own_video(path: Path) -> bool:
+    """Whether a file is a video that `make_video` made."""
+    try:
+        with path.open("rb") as file, open_container(file) as container:
+            return _MARK in (container.metadata.get("comment"), container.metadata.get("COMMENT"))
+    except (av.error.FFmpegError, OSError, ValueError):
+        return False
 
 
 def _mux(song: Path, source: Any, instrumental: Path, out: Any) -> None:
