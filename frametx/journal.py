@@ -112,6 +112,8 @@ class Journal:
 
     def remove(self) -> None:
         """Take the journal away: the song is done. Journals of the same stem with other parameters go, too."""
+        if self._used and self._folder is not None:  # also where a run began it that made another stem first
+            shutil.rmtree(self._folder, ignore_errors=True)
         for folder in self._beside.parent.glob(_PREFIX + "*"):
             with contextlib.suppress(OSError, ValueError):  # none, or damaged by a power failure
                 if (folder / "song").read_text("ascii") == ascii(self._beside.name):

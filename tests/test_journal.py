@@ -180,3 +180,15 @@ def test_a_journal_takes_no_more_than_its_share_of_the_disk(song, tiny_checkpoin
     separator.separate_file(song, tmp_path / "out", FLOAT)
     assert asked.count == 11 - len(kept)
     assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+
+
+def test_a_journal_that_another_stem_began_goes_too(tmp_path):
+    """Killed between its two stems, a run leaves a journal named after the first; the next makes only the second."""
+    begun = journal.Journal(tmp_path / "song_Instrumental.flac", lambda: "key", worth_seconds=0)
+    begun.read(0, 0, 1)
+    begun.keep(0, 0, torch.zeros(1, 2, 4, 4), 1.0, exact=True)
+    assert list(tmp_path.iterdir())
+    goes_on = journal.Journal(tmp_path / "song_Vocals.flac", lambda: "key", worth_seconds=0)
+    assert goes_on.read(0, 0, 1) is not None
+    goes_on.remove()
+    assert not list(tmp_path.iterdir())
