@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,8 @@ class Cluster:
 def _separate(shared: tuple[Work, int | None, Path], job: Job) -> tuple[list[Event], FrametxError | None]:
     """The task: one song, with models that stay loaded in the process."""
     work, threads, folder = shared
-    os.chdir(folder)
+    with suppress(OSError):  # not on this machine: then paths are absolute, or not found
+        os.chdir(folder)
     if threads is not None:
         torch.set_num_threads(threads)
     for place in {target.parent for target in job.targets.values()}:

@@ -88,7 +88,7 @@ class Trainer:
         self.step = 0
         state = load_state(config.output)
         # a network of --from, not the config's; kept in the checkpoint, so that the training goes on with it
-        self._foreign = start_from is not None if state is None else bool(state.get("foreign"))
+        self._foreign = start_from is not None if state is None else bool(state.get("foreign", start_from))
         self.network = self._build(state, start_from).to(process.device)
         self.phases = phases_of(config)
         for phase in self.phases:

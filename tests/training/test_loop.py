@@ -276,6 +276,21 @@ def test_a_training_from_a_checkpoint_goes_on_without_it(write_config):
     assert "--from is not used" in result.output
 
 
+def test_checkpoints_from_before_they_said_how_they_began_go_on(write_config):
+    """Those of a training with `--from`, run again with the same command."""
+    first = trained(write_config("first", steps=1)).config.output / "model.safetensors"
+    second = write_config("second", steps=2, sizes="{}", top="stop_after = 1")
+    Trainer(read_config(second), ALONE, start_from=first).run()
+    path = second.parent / "run" / "last.pt"
+    state = torch.load(path, weights_only=True)
+    del state["foreign"], state["optimiser_kind"]
+    torch.save(state, path)
+    second.write_text(second.read_text("utf-8").replace("stop_after = 1", ""), "utf-8")
+    trainer = Trainer(read_config(second), ALONE, start_from=first)
+    trainer.run()
+    assert trainer.step == 2
+
+
 def test_a_resumed_training_follows_the_config(write_config):
     """Weight decay and betas changed in the config are those it goes on with."""
     path = write_config(steps=1)
