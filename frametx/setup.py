@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from frametx.device import dtype_name, pick_device, pick_dtype
+from frametx.errors import CheckpointError
 from frametx.selftest import agrees_with_cpu
 from frametx.snapshots import Model, resolve_models
 from frametx.windows import WindowOptions
@@ -56,9 +57,16 @@ def prepare(
     found, windows = resolve_models(
         models, windows or WindowOptions(), offline=offline, on_note=on_note, on_bytes=on_bytes
     )
-    if precision == "auto" and dtype != torch.float32 and not all(m.network_class().bears_rounding for m in found):
+    if precision == "auto" and dtype != torch.float32 and not all(map(_bears_rounding, found)):
         dtype = torch.float32
     return Setup(models=tuple(found), windows=windows, device=str(place), precision=dtype_name(dtype))
+
+
+def _bears_rounding(model: Model) -> bool:
+    try:
+        return model.network_class().bears_rounding
+    except CheckpointError:  # said when it is loaded
+        return True
 
 
 def _pick_working_device(name: str) -> torch.device:
