@@ -158,7 +158,10 @@ class _Entry:
         path = self.song_path
         if path is None or path == Path(os.path.abspath(song)):  # noqa: PTH100  (Path.resolve() would follow links)
             return None
-        return path if path.is_file() and not path.samefile(song) else None
+        try:
+            return path if path.is_file() and not path.samefile(song) else None
+        except OSError:  # it lay somewhere that is not reached now
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +203,7 @@ class Ledger:
         stamps = {stem: stamp for stem, target in targets.items() if (stamp := _stamp_of(target)) is not None}
         if not stamps or _stamp_of(song) is None:  # what is wrong with the song is said when its turn comes
             return Standing()
-        entries = {stem: self._entry(targets[stem], stamp, song, recipe) for stem, stamp in stamps.items()}
+        entries = {stem: self._entry(targets[stem], stamp) for stem, stamp in stamps.items()}
         done: dict[Stem, _Entry] = {}
         for stem, entry in entries.items():
             if entry is not None and entry.is_wanted(song, recipe):
@@ -217,7 +220,8 @@ class Ledger:
         folder = Path(os.path.abspath(self._folder))  # noqa: PTH100  (Path.resolve() would follow links)
         stems = {folder / name for name in self._entries}
         videos = {stem.with_suffix(suffix) for stem in stems for suffix in _VIDEO_SUFFIXES}
-        return stems | (videos - {entry.song_path for entry in self._entries.values()})
+        songs = {entry.song_path.name for entry in self._entries.values() if entry.song_path}  # wherever they are now
+        return stems | {video for video in videos if video.name not in songs}
 
     def finish(self, song: Path, song_sha256: str, targets: Mapping[Stem, Path], recipe: Recipe) -> None:
         """Say that a song is done."""
@@ -240,7 +244,7 @@ class Ledger:
             }
         )
 
-    def _entry(self, target: Path, stamp: _Stamp, song: Path, recipe: Recipe) -> _Entry | None:
+    def _entry(self, target: Path, stamp: _Stamp) -> _Entry | None:
         """What is known about a stem that is there: from the ledger, else from its tags."""
         known = self._entries.get(self._name(target))
         if known is not None and known.stamp == stamp:
@@ -250,8 +254,7 @@ class Ledger:
             return own
         if own is None or (own.key, own.song_sha256) == (known.key, known.song_sha256):
             return known
-        # not the file of the ledger with changes: a run made it and was killed before it could write that down
-        return own if own.is_wanted(song, recipe) else known
+        return own  # not the ledger's file with changes: a run made it and was killed before it could write that down
 
     def _name(self, target: Path) -> str:
         return Path(os.path.relpath(target, self._folder)).as_posix()

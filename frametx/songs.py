@@ -100,7 +100,7 @@ def find_songs(
         for song in found:
             songs.setdefault(Path(os.path.abspath(song.path)), song)  # noqa: PTH100  (Path.resolve() would follow links)
     if not songs:
-        raise _nothing_found(inputs, walk.skipped, recursive=recursive)
+        raise _nothing_found(inputs, walk, recursive=recursive)
     return Listing(songs=tuple(songs.values()), skipped=tuple(walk.skipped))
 
 
@@ -133,6 +133,7 @@ class _Walk:
         self._products = set() if leave_out is None else set(products_in(leave_out))
         self._entered: set[tuple[int, int] | None] = set()
         self.skipped: list[Skipped] = []
+        self.n_products = 0
 
     def folder(self, path: Path, below: PurePath) -> Iterator[SongFile]:
         """The songs of a folder, then those of its folders."""
@@ -166,6 +167,7 @@ class _Walk:
         if path.suffix.lower() not in SUFFIXES:
             return False
         if Path(os.path.abspath(path)) in self._products:  # noqa: PTH100  (Path.resolve() would follow links)
+            self.n_products += 1
             return False
         reason = _why_not(entry)
         if reason:
@@ -224,8 +226,11 @@ def _identity(path: Path | None) -> tuple[int, int] | None:
     return None if status is None else (status.st_dev, status.st_ino)
 
 
-def _nothing_found(inputs: Sequence[Path], skipped: Sequence[Skipped], *, recursive: bool) -> AudioError:
+def _nothing_found(inputs: Sequence[Path], walk: _Walk, *, recursive: bool) -> AudioError:
+    skipped = walk.skipped
     what = f"the folder {inputs[0]} holds" if len(inputs) == 1 else f"the {len(inputs)} folders hold"
+    if walk.n_products:
+        return AudioError(f"{what} no songs, but {walk.n_products} files that frametx made", "name those that you want")
     passed = f" ({len(skipped)} passed over; the first: {skipped[0].path}, {skipped[0].reason})" if skipped else ""
     hint = (
         "name files, or another folder"

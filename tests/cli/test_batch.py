@@ -83,6 +83,43 @@ def test_a_video_is_a_song_though_a_stem_has_its_name(frametx, song, tiny_checkp
     song.unlink()
     run = ("separate", ".", "-o", ".", "--name", "{track}", "--stems", "instrumental", "-m", tiny_checkpoint, "--json")
     assert [[event["event"] for event in events_of(frametx(*run))][-2] for _ in range(2)] == ["done", "skipped"]
+    (tmp_path / "moved").mkdir()  # and wherever the folder goes
+    for path in (tmp_path / "clip.mp4", tmp_path / "clip.flac", tmp_path / ".frametx.jsonl"):
+        path.rename(tmp_path / "moved" / path.name)
+    moved = frametx("separate", "moved", "-o", "moved", *run[4:])
+    assert [event["event"] for event in events_of(moved)][-2] == "skipped"
+
+
+def test_a_folder_of_stems_alone_is_said_to_be_that(frametx, library, tiny_checkpoint):
+    """Nobody is told to look into the folders in it."""
+    frametx("separate", library / "a.wav", "-m", tiny_checkpoint)
+    outcome = frametx("separate", "separated", "-o", "other", "-m", tiny_checkpoint)
+    assert outcome.code == 1
+    assert "no songs, but 2 files that frametx made" in outcome.err
+
+
+def test_a_song_that_lay_where_nobody_reaches_is_no_other_song(frametx, library, tiny_checkpoint, tmp_path):
+    """The ledger may name a place that is no more, or that no file can have; what is there counts."""
+    run = ("separate", library / "a.wav", "-m", tiny_checkpoint, "--json")
+    frametx(*run)
+    ledger = tmp_path / "separated" / ".frametx.jsonl"
+    values = json.loads(ledger.read_text())
+    values["song"]["path"] = f"/{'n' * 300}/a.wav"
+    ledger.write_text(json.dumps(values) + "\n")
+    assert [event["event"] for event in events_of(frametx(*run))] == ["skipped", "summary"]
+
+
+def test_a_video_that_frametx_did_not_make_stays(frametx, song, tiny_checkpoint, tmp_path):
+    """However old it is; --overwrite replaces it."""
+    run = ("separate", song, "-m", tiny_checkpoint)
+    frametx(*run)
+    mine = tmp_path / "separated" / "song_Instrumental.mp4"
+    mine.write_bytes(b"mine")
+    os.utime(mine, ns=(10**18, 10**18))
+    assert frametx(*run, "--video").code == 1
+    assert mine.read_bytes() == b"mine"
+    assert frametx(*run, "--video", "--overwrite").code == 0
+    assert mine.read_bytes() != b"mine"
 
 
 def test_what_changed_is_done_again_and_the_rest_is_not(frametx, library, make_song, tiny_checkpoint, tmp_path):
@@ -205,6 +242,19 @@ def test_a_stem_that_nobody_touched_is_made_with_the_missing_one(frametx, librar
     frametx(*run)
     (tmp_path / "separated" / "a_Vocals.flac").unlink()
     assert set(events_of(frametx(*run))[-2]["stems"]) == {"instrumental", "vocals"}
+
+
+def test_stems_of_other_parameters_are_not_taken_for_those_of_the_ledger(frametx, library, tiny_checkpoint, tmp_path):
+    """A stem says itself what it is, where the ledger speaks of a file that was there before."""
+    run = ("separate", library / "a.wav", "-m", tiny_checkpoint)
+    frametx(*run)
+    frametx(*run, "--crop", "100", "-o", "other")
+    for stem in ("Vocals", "Instrumental"):
+        (tmp_path / "other" / f"a_{stem}.flac").replace(tmp_path / "separated" / f"a_{stem}.flac")
+    outcome = frametx(*run)
+    assert outcome.code == 1
+    assert "changed since" in outcome.err
+    assert frametx(*run, "--crop", "100").code == 0
 
 
 def test_stems_that_a_killed_run_could_not_write_down_are_its_own(frametx, library, tiny_checkpoint, tmp_path):
@@ -449,7 +499,7 @@ def test_what_cannot_be_a_song_is_said_and_the_rest_is_done(frametx, song, tiny_
 def test_the_summary_comes_last_even_without_a_model(frametx, song, tmp_path):
     """Who reads the events learns that a model cannot be loaded, not only that the stream ends."""
     (tmp_path / "bad.safetensors").write_bytes(b"\x10")
-    outcome = frametx("separate", song, "-m", "bad.safetensors", "--json", "--precision", "fp32")
+    outcome = frametx("separate", song, "-m", "bad.safetensors", "--json")
     assert outcome.code == 1
     assert "bad.safetensors" in outcome.err
     assert json.loads(outcome.out.splitlines()[-1])["event"] == "summary"
