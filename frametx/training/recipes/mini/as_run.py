@@ -37,9 +37,11 @@ It ran in sittings, each going on from the weights before:
     the next sitting     two processes of one thread, bfloat16, Muon, all re-sung voices made anew, and with them the CC0 songs'
                          vocals as other singers (`songs`); its 1,766 steps, of eight windows (BATCH=4), are counted from 0 again,
                          EMA=0.998
-    the last sitting     from 0 again, with 96 more minutes of re-sung voices, a third of them held chords, and a new schedule; up to
-                         step 1050 half of the voices had a high pass and none a low shelf, and speed varied by 3.5 semitones
-    after step 1050      as below
+    the one after it     from 0 again, four windows a step (BATCH=2), with 96 more minutes of re-sung voices, a third of them
+                         held chords, and a new schedule; up to step 1050 half of the voices had a high pass and none a low
+                         shelf, and speed varied by 3.5 semitones; after that as below
+    the last sitting     from 0 again, two windows a step (BATCH=1), from step 650 on with 70 more minutes of re-sung voices, all
+                         low, and a new schedule
 """
 
 import copy, math, os, sys, time

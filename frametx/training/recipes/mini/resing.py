@@ -34,7 +34,7 @@ SPEECH_SHARE = 0.65
 FORMANT_RANGE = (-0.22, 0.25)
 """Natural logarithm of the factor, from a longer vocal tract to a child's."""
 TAKES_SHARE = 0.45
-LOW_SHARE = 0.4
+LOW_SHARE = 0.25
 LOW_CENTRES = (47.0, 56.0)
 LOWEST_BANKS = 57
 """Low voices, MIDI notes: without them three quarters of what is sung lay above 180 Hz, and low voices were missed."""
