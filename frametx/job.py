@@ -17,6 +17,7 @@ from frametx.estimate import LONG_SECONDS, MOST_SPEED, network_seconds
 from frametx.events import Done, Event, Failed, Note, Progress, Start
 from frametx.outputs import OutputOptions, Stem, bit_depth_for
 from frametx.report_files import ReportFiles
+from frametx.video import is_own_video, make_video, video_target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from frametx.separator import Separator
     from frametx.setup import Setup
     from frametx.stream import Watch
-from frametx.video import is_own_video, make_video, video_target
 
 Emit = Callable[[Event], None]
 

@@ -6,10 +6,10 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
-import filelock
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
+from frametx.download.claim import acquired
 from frametx.errors import ManifestError
 from frametx.manifest import user_manifest_path
 from frametx.manifest_fields import check_snapshot
@@ -95,9 +95,7 @@ def _read(path: Path) -> tomlkit.TOMLDocument:
 def _locked(path: Path) -> Iterator[None]:
     """One process at a time reads and writes, so that no entry gets lost."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path.with_name(f"{path.name}.lock"))
-        lock.acquire()
+        lock = acquired(path.with_name(f"{path.name}.lock"))
     except OSError as error:
         raise _unwritable(path, error) from error
     try:

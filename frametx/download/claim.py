@@ -39,29 +39,41 @@ def locked(folder: Path, *, what: str, on_note: Callable[[str], None]) -> Iterat
     Raises:
         DownloadError: The folder cannot be written.
     """
-    lock_path = folder / "lock"
+    path = folder / "lock"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock: filelock.BaseFileLock = filelock.FileLock(lock_path)
-        try:
-            _acquire(lock, what, on_note)
-        except NotImplementedError:
-            lock = filelock.SoftFileLock(lock_path)
-            _acquire(lock, what, on_note)
+        lock = acquired(path, lambda: on_note(f"waiting for another process that is fetching {what} (lock: {path})"))
     except OSError as error:
-        raise unwritable(lock_path, error) from error
+        raise unwritable(path, error) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def _acquire(lock: filelock.BaseFileLock, what: str, on_note: Callable[[str], None]) -> None:
+def acquired(path: Path, on_wait: Callable[[], None] = lambda: None) -> filelock.BaseFileLock:
+    """Take a lock file, making its folder; whoever asks releases it.
+
+    Args:
+        path: The lock file.
+        on_wait: Told after 2 s of waiting for another process.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _acquire(filelock.FileLock(path), on_wait)
+    except NotImplementedError:  # this file system has no locks
+        return _acquire(filelock.SoftFileLock(path), on_wait)
+
+
+def _acquire(lock: filelock.BaseFileLock, on_wait: Callable[[], None]) -> filelock.BaseFileLock:
     try:
         lock.acquire(timeout=SAY_AFTER_SECONDS)
     except filelock.Timeout:
-        on_note(f"waiting for another process that is fetching {what} (lock: {lock.lock_file})")
+        on_wait()
         lock.acquire()
+    return lock
 
 
 @contextlib.contextmanager
