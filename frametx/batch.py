@@ -16,15 +16,15 @@ from frametx.errors import FrametxError
 from frametx.events import Done, Event, Failed, Note, Skipped, Summary
 from frametx.images import copy_images
 from frametx.job import Emit, Job, Work, lacks_report, lacks_video, run_job, warn_of_long_job
+from frametx.ledger import Standing
 from frametx.naming import Naming, check_collisions
 from frametx.outputs import Stem
-from frametx.provenance import Standing
 from frametx.separator import Separator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from frametx.provenance import Ledger
+    from frametx.ledger import Ledger
     from frametx.songs import Listing
 
 

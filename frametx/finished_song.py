@@ -6,7 +6,6 @@ they were before the first redo, and the vocals of every section, so that undoin
 
 from __future__ import annotations
 
-import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,29 +16,11 @@ from frametx.edit_list_file import read_edit_list
 from frametx.errors import AudioError, EditListError, UsageError
 from frametx.naming import DEFAULT_NAME, Naming
 from frametx.outputs import Stem
-from frametx.provenance import file_sha256
+from frametx.provenance import known_sha256
 from frametx.songs import SongFile
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def known_sha256(path: Path) -> str:
-    """The digest of a file, computed once as long as its size and the time of its last change stay.
-
-    Raises:
-        AudioError: It cannot be read.
-    """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise AudioError(f"{path} cannot be read: {error.strerror or error}") from error
-    return _sha256(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, path)
-
-
-@functools.lru_cache(maxsize=64)
-def _sha256(_device: int, _inode: int, _size: int, _mtime_ns: int, path: Path) -> str:
-    return file_sha256(path)
 
 
 def edit_list_path(song: Path, folder: Path) -> Path:

@@ -21,8 +21,9 @@ from frametx.audio.writer import WrittenStem
 from frametx.edit_list import EditList, Section, StemFile, check_range
 from frametx.edit_list_file import write_edit_list
 from frametx.errors import AudioError, EditListError, UsageError
-from frametx.finished_song import known_sha256, work_folder
+from frametx.finished_song import work_folder
 from frametx.outputs import Stem
+from frametx.provenance import known_sha256
 from frametx.section_vocals import SectionVocals, Separators
 from frametx.splice import Reach, Span, Splice, quietest_fade, reach_of
 from frametx.stem_rewriter import read_span, read_stored, rewrite_stems, stored_bits

@@ -15,8 +15,9 @@ from frametx.disagreement import disputed_ranges
 from frametx.edit_list import EditList, section_values
 from frametx.edit_list_file import read_edit_list
 from frametx.errors import AudioError, FrametxError, UsageError
+from frametx.ledger import LEDGER_NAME
 from frametx.outputs import Stem
-from frametx.provenance import LEDGER_NAME, TAG
+from frametx.provenance import TAG
 from frametx.report_audio import audio_sources
 from frametx.report_figures import TRACKS, Figures, measure
 from frametx.report_files import ReportFiles, track_of

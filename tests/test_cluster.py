@@ -23,7 +23,8 @@ DRIVER = """
     from frametx.job import Work
     from frametx.naming import Naming
     from frametx.outputs import OutputOptions
-    from frametx.provenance import Ledger, recipe_for
+    from frametx.ledger import Ledger
+    from frametx.provenance import recipe_for
     from frametx.setup import prepare
     from frametx.songs import find_songs
 

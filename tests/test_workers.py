@@ -16,9 +16,10 @@ from frametx.batch import InProcess, plan_batch, run_batch
 from frametx.errors import CheckpointError
 from frametx.events import Done, Failed, Progress, Start
 from frametx.job import Work
+from frametx.ledger import Ledger
 from frametx.naming import Naming
 from frametx.outputs import OutputOptions
-from frametx.provenance import Ledger, recipe_for
+from frametx.provenance import recipe_for
 from frametx.setup import prepare
 from frametx.songs import find_songs
 from frametx.workers import Workers

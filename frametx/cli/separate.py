@@ -88,8 +88,9 @@ def separate(
         from frametx.cli.batch_view import batch_view  # noqa: PLC0415  (rich.progress)
         from frametx.cli.transfer import transfer  # noqa: PLC0415  (rich.progress)
         from frametx.job import Work  # noqa: PLC0415  (torch)
+        from frametx.ledger import Ledger, products_in  # noqa: PLC0415  (numpy)
         from frametx.naming import Naming  # noqa: PLC0415  (numpy)
-        from frametx.provenance import Ledger, products_in, recipe_for  # noqa: PLC0415  (torch)
+        from frametx.provenance import recipe_for  # noqa: PLC0415  (torch)
         from frametx.setup import prepare  # noqa: PLC0415  (torch)
 
         ledger = Ledger(folder)
