@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,8 +115,3 @@ class Summary(Event):
     seconds: float
     elapsed_seconds: float
     interrupted: bool = False
-
-
-def as_dict(event: Event) -> dict[str, Any]:
-    """The object that `to_json` writes."""
-    return {"event": event.kind, **asdict(event)}
