@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -16,6 +16,7 @@ from frametx.cli import separate_options as options
 from frametx.cli.console import say
 from frametx.cli.pipes import PIPE, refuse_several, to_stdout, without_pipes
 from frametx.cli.times import seconds_from
+from frametx.cli.window_options import window_options
 from frametx.errors import EXIT_FAILED, AudioError, UsageError
 from frametx.songs import find_songs, read_list, refuse_missing
 
@@ -81,7 +82,16 @@ def separate(
         stems, format_, bit_depth, overwrite=overwrite, tags=not no_tags, title_suffix=not plain_title
     )
     asked = _inputs(inputs, from_file)
-    windows = _windows(ensemble, weights, crop, context, batch_size, compat, tta=tta, postprocess=postprocess)
+    windows = window_options(
+        crop=crop,
+        context=context,
+        batch_size=batch_size,
+        ensemble=ensemble,
+        weights=weights,
+        tta=tta,
+        postprocess=postprocess,
+        compat=compat,
+    )
     devices = device.split(",")
     with _terminable(), without_pipes(asked, output) as (paths, folder):
         from frametx.batch import plan_batch, run_batch  # noqa: PLC0415  (torch)
@@ -138,38 +148,6 @@ def _section(start: str | None, end: str | None) -> tuple[float, float | None]:
     if finish is not None and finish <= begin:
         raise UsageError(f"--end {end} is not after --start {start or 0}")
     return begin, finish
-
-
-def _windows(
-    ensemble: str | None,
-    weights: str | None,
-    crop: int | None,
-    context: int | None,
-    batch_size: int | None,
-    compat: str | None,
-    *,
-    tta: bool,
-    postprocess: bool,
-) -> Any:
-    if compat not in (None, "original"):
-        raise UsageError(f"--compat '{compat}' is unknown", "the one choice is --compat original")
-    rule = {"avg": "mean", "average": "mean"}.get(ensemble or "", ensemble)
-    if rule not in (None, "min", "max", "mean", "median"):
-        raise UsageError(f"--ensemble '{ensemble}' is no rule", "use min, max, mean or median")
-
-    from frametx.ensemble import Rule  # noqa: PLC0415  (torch)
-    from frametx.windows import WindowOptions  # noqa: PLC0415  (torch)
-
-    return WindowOptions(
-        crop=crop,
-        context=context,
-        batch_size=batch_size,
-        rule=None if rule is None else Rule(rule),
-        weights=None if weights is None else options.numbers_from(weights),
-        tta=tta,
-        postprocess=postprocess,
-        original=compat == "original",
-    )
 
 
 def _runner(setup: Setup, devices: list[str], jobs: int, ray: str | None) -> Runner:

@@ -111,11 +111,3 @@ def output_options(
         tags=tags,
         title_suffix=title_suffix,
     )
-
-
-def numbers_from(text: str) -> tuple[float, ...]:
-    """`2,1,1` as numbers."""
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise UsageError(f"--weights '{text}' are no numbers", "write them like 2,1,1") from error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from frametx.cli.separate_options import numbers_from
 from frametx.errors import UsageError
+from frametx.manifest_fields import RULES
 
 if TYPE_CHECKING:
     from frametx.windows import WindowOptions
@@ -29,21 +29,30 @@ def window_options(
     Raises:
         UsageError: One of them cannot be meant.
     """
-    from frametx.ensemble import Rule  # noqa: PLC0415  (torch)
-    from frametx.windows import WindowOptions  # noqa: PLC0415  (torch)
-
     if compat not in (None, "original"):
         raise UsageError(f"--compat '{compat}' is unknown", "the one choice is --compat original")
     rule = _SYNONYMS.get(ensemble or "", ensemble)
-    if rule is not None and rule not in list(Rule):
+    if rule is not None and rule not in RULES:
         raise UsageError(f"--ensemble '{ensemble}' is no rule", "use min, max, mean or median")
+
+    from frametx.ensemble import Rule  # noqa: PLC0415  (torch)
+    from frametx.windows import WindowOptions  # noqa: PLC0415  (torch)
+
     return WindowOptions(
         crop=crop,
         context=context,
         batch_size=batch_size,
         rule=None if rule is None else Rule(rule),
-        weights=None if weights is None else numbers_from(weights),
+        weights=None if weights is None else _numbers(weights),
         tta=tta,
         postprocess=postprocess,
         original=compat == "original",
     )
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """`2,1,1` as numbers."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--weights '{text}' are no numbers", "write them like 2,1,1") from error
