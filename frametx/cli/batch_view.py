@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frametx.cli.console import clock, say
+from frametx.cli.console import say, say_error
 from frametx.cli.progress import SongProgress, song_progress
+from frametx.clock import clock_text
 from frametx.events import Done, Event, Failed, Note, Progress, Skipped, Start, Summary
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ class TextView:
         elif isinstance(event, Failed):
             self._progress.stop(event.song)
             self._failed.append(event)
-            _say_error(event)
+            say_error(event.message, event.hint)
+            if event.traceback:
+                say(event.traceback)
         elif isinstance(event, Done):
             self._progress.stop(event.song)
             self._say_done(event)
@@ -81,7 +84,7 @@ class TextView:
         songs = f"{event.done} song" + ("s" if event.done != 1 else "")
         memory = _peak_memory()
         say(
-            f"{songs} ({clock(event.seconds)}) in {clock(event.elapsed_seconds)}"
+            f"{songs} ({clock_text(event.seconds, 0)}) in {clock_text(event.elapsed_seconds, 0)}"
             + (f", {event.seconds / event.elapsed_seconds:.1f} x real time" if event.done else "")
             + (f", peak memory {memory / 2**30:.1f} GiB" if memory and event.done else "")
             + (f"; {event.skipped} skipped" if event.skipped else "")
@@ -116,14 +119,6 @@ def batch_view(*, json: bool, quiet: bool, verbose: bool) -> Iterator[Callable[[
 def _label(event: Start) -> str:
     name = Path(event.song).name
     return name if event.count == 1 else f"{event.index}/{event.count} {name}"
-
-
-def _say_error(event: Failed) -> None:
-    say(f"error: {event.message}")
-    if event.hint:
-        say(f"hint: {event.hint}")
-    if event.traceback:
-        say(event.traceback)
 
 
 def _peak_memory() -> int | None:

@@ -12,8 +12,8 @@ def say(message: str) -> None:
     console.print(message, markup=False, soft_wrap=True)
 
 
-def clock(seconds: float) -> str:
-    """`0:42`, `3:07`, `1:02:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def say_error(message: str, hint: str | None) -> None:
+    """Print what went wrong, and the way out if there is one."""
+    say(f"error: {message}")
+    if hint:
+        say(f"hint: {hint}")

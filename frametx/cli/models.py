@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frametx.cli.console import say
+from frametx.cli.console import say, say_error
 from frametx.errors import EXIT_FAILED, FrametxError, SnapshotMissing, UsageError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def fetch(
             except FrametxError as error:
                 n_failed += 1
                 results.append({"name": snapshot.name, "error": error.message, "hint": error.hint})
-                _say_error(error)
+                say_error(error.message, error.hint)
                 continue
             finally:
                 shown.stop()
@@ -174,7 +174,7 @@ def verify(
         )
     for verdict in verdicts:
         if verdict.problem:
-            _say_error(FrametxError(verdict.problem, f"run `frametx models remove {verdict.name}` and fetch it again"))
+            say_error(verdict.problem, f"run `frametx models remove {verdict.name}` and fetch it again")
         elif not (quiet or as_json):
             typer.echo(f"{verdict.name}: good ({verdict.vouched}), sha256 {verdict.sha256}")
     if any(verdict.problem for verdict in verdicts):
@@ -307,9 +307,3 @@ def _report(facts: dict[str, Any], as_json: bool, quiet: bool) -> None:
 
 def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2))
-
-
-def _say_error(error: FrametxError) -> None:
-    say(f"error: {error.message}")
-    if error.hint:
-        say(f"hint: {error.hint}")

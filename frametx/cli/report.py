@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frametx.cli import separate_options as options
-from frametx.cli.console import say
+from frametx.cli.console import say, say_error
 from frametx.errors import EXIT_FAILED, AudioError, FrametxError, UsageError
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ class _Failures:
 
     def add(self, error: FrametxError) -> None:
         self.count += 1
-        say(f"error: {error.message}")
-        if error.hint:
-            say(f"hint: {error.hint}")
+        say_error(error.message, error.hint)
 
 
 def _profile(separator: Separator, finding: Finding, *, quiet: bool) -> Profile | None:
