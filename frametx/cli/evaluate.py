@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from frametx.cli import separate_options as options
 from frametx.cli.console import console, say
 
 Folder = Annotated[Path, typer.Argument(help="Folder with true stems: <song>_vocals and <song>_instrumental.")]
@@ -26,9 +27,6 @@ Level = Annotated[
 ]
 Limit = Annotated[list[str] | None, typer.Option("--song", help="Judge this song alone; may be repeated.")]
 Json = Annotated[bool, typer.Option("--json", help="All figures as JSON on stdout.")]
-Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")]
-Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
-Offline = Annotated[bool, typer.Option("--offline", help="Never fetch a snapshot.", envvar="FRAMETX_OFFLINE")]
 
 COLUMNS = {
     "gain": "gain",
@@ -53,9 +51,9 @@ def evaluate(
     vocals_db: Level = None,
     song: Limit = None,
     as_json: Json = False,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    offline: Offline = False,
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = "auto",
+    offline: options.Offline = False,
 ) -> None:
     """Measure separation on songs whose true stems are known.
 

@@ -36,7 +36,7 @@ def separate(
     stems: options.StemsOption = "both",
     format_: options.Format = "flac",
     bit_depth: options.BitDepthOption = "auto",
-    device: options.Device = "auto",
+    device: options.Devices = "auto",
     jobs: options.Jobs = 1,
     ray: options.RayAddress = None,
     precision: options.PrecisionOption = "auto",

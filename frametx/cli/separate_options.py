@@ -1,4 +1,4 @@
-"""The options of `frametx separate`, and the values that they stand for."""
+"""The options of `frametx separate`, many of which other commands have too, and the values that they stand for."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ Weights = Annotated[str | None, typer.Option(help="Weights for --ensemble mean, 
 StemsOption = Annotated[str, typer.Option("--stems", help="both, instrumental or vocals.")]
 Format = Annotated[str, typer.Option("-f", "--format", help="flac, wav, mp3, ogg, opus or m4a.")]
 BitDepthOption = Annotated[str, typer.Option("--bit-depth", help="auto (the song's own), 16, 24 or float.")]
-Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps; several with commas.")]
+Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")]
+Devices = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps; several with commas.")]
 Jobs = Annotated[
     int,
     typer.Option(

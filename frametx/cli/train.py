@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
+from frametx.cli import separate_options as options
 from frametx.cli.console import console, say
 from frametx.errors import UsageError
 
@@ -18,8 +19,6 @@ Config = Annotated[Path, typer.Argument(help="The training, a TOML file.", show_
 From = Annotated[str | None, typer.Option("--from", help="Begin with this snapshot or checkpoint file.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="Instead of the config's output folder.")]
 Steps = Annotated[int | None, typer.Option("--stop-after", help="Stop after so many steps of the whole training.")]
-Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
 
 SHOWN = 12
 """Rows of the table."""
@@ -30,8 +29,8 @@ def train(
     start_from: From = None,
     output: Output = None,
     stop_after: Steps = None,
-    device: Device = "auto",
-    quiet: Quiet = False,
+    device: options.Device = "auto",
+    quiet: options.Quiet = False,
 ) -> None:
     """Train a network; run again, it goes on where it stopped.
 
