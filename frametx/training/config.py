@@ -15,7 +15,7 @@
     frames = 128
     batch = 6
 
-All other tables (mixing, augment, loss, optimiser, validation, checkpoints, pretraining, adversary) have defaults. Relative
+All other tables (mixing, augment, loss, optimiser, validation, pretraining, adversary) and keys have defaults. Relative
 paths are relative to the file.
 """
 
@@ -52,7 +52,15 @@ class NetworkConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataConfig:
-    """Where sound comes from; `cache` receives decoded copies (None: below the output)."""
+    """Where sound comes from.
+
+    Attributes:
+        instrumentals: Folders of music in which nobody sings.
+        vocals: Folders of voices alone.
+        pairs: Folders of stems that belong together, `<song>_vocals` beside `<song>_instrumental`.
+        cache: Where decoded copies go; None: below the output.
+        workers: Processes that mix songs ahead of need; 0: the training itself mixes them.
+    """
 
     instrumentals: tuple[Source, ...] = ()
     vocals: tuple[Source, ...] = ()
@@ -179,7 +187,15 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationConfig:
-    """What is measured every so many steps (0: never), by the code of `frametx evaluate`."""
+    """What is measured now and then, by the code of `frametx evaluate`.
+
+    Attributes:
+        pairs: The folder of the validation songs' stems; None: nothing is measured.
+        every_steps: Steps from one validation to the next; 0: none.
+        window_seconds: Length of the windows that are judged.
+        vocals_db: Level of the vocals relative to the instrumental, dB, set in every window.
+        windows_per_song: At most so many.
+    """
 
     pairs: Path | None = None
     every_steps: int = 200
@@ -205,7 +221,14 @@ class PretrainingConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdversaryConfig:
-    """A discriminator of magnitudes, trained along from `start_step` on; weight 0: none."""
+    """A discriminator of magnitudes, trained along.
+
+    Attributes:
+        weight: Weight of its loss term; 0: there is none.
+        start_step: The first step it takes part in.
+        learning_rate: The discriminator's own.
+        channels: Channels of its first layer.
+    """
 
     weight: float = 0.0
     start_step: int = 0
@@ -215,7 +238,18 @@ class AdversaryConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
-    """A whole training."""
+    """A whole training; the tables, and keys of its own.
+
+    Attributes:
+        output: The folder that receives checkpoints, logs and the loss curve.
+        stages: What comes after any pre-training, one after the other.
+        seed: What the first weights and all mixtures are drawn from.
+        precision: bf16: the network's forward pass runs under autocast; weights stay float32.
+        export: Number format of the weights that others use.
+        checkpoint_steps: Steps from one checkpoint to the next.
+        log_steps: Steps from one line of the log to the next.
+        stop_after: Stop after so many steps of the whole training; None: at its end.
+    """
 
     output: Path
     stages: tuple[Stage, ...]
