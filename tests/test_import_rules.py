@@ -55,7 +55,7 @@ def test_audio_and_spectra_know_no_models_and_no_network():
 
 
 def test_networks_know_tensors_alone():
-    """Only checkpoint.py and detect.py touch files; nothing below models touches audio or the network."""
+    """Of files they know checkpoints alone; nothing below models touches audio or the network."""
     above = (
         "frametx.audio",
         "frametx.separate",

@@ -97,7 +97,7 @@ def attend_to(scores: Tensor, value: Tensor) -> Tensor:
     """As `attend`, for scores that had to be computed: where gates act on them, or where frames are few.
 
     Args:
-        scores: `[b a h t t]`, queries before keys; overwritten when no gradient is needed and they are not kept.
+        scores: `[b a h t t]`, queries before keys.
         value: `[b a t h d]`.
 
     Returns:
