@@ -86,6 +86,8 @@ class EditList:
         base: The stems before any section was redone.
         stems: The stems as they are now.
         sections: What was redone, in order; later ones lie over earlier ones.
+        text: What stood in the file when the list was read or begun; None where there was no file. By that it is
+            noticed when somebody else changes the file.
     """
 
     path: Path
@@ -93,6 +95,7 @@ class EditList:
     base: Mapping[Stem, StemFile]
     stems: Mapping[Stem, StemFile]
     sections: tuple[Section, ...] = ()
+    text: str | None = field(default=None, compare=False, repr=False)
 
     def with_sections(self, sections: tuple[Section, ...]) -> EditList:
         """The same with other sections."""

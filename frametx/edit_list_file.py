@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,11 @@ def read_edit_list(path: Path) -> EditList:
     Raises:
         EditListError: It cannot be read, or an entry says something wrong.
     """
+    text = text_of(path)
+    if text is None:
+        raise EditListError(f"there is no edit list {path}", "`frametx redo` begins one")
     try:
-        text = path.read_text("utf-8", _NOT_TEXT)
         values = tomlkit.parse(text).unwrap()
-    except FileNotFoundError as error:
-        raise EditListError(f"there is no edit list {path}", "`frametx redo` begins one") from error
-    except OSError as error:
-        raise EditListError(f"{path} cannot be read: {error}") from error
     except tomlkit.exceptions.ParseError as error:
         raise EditListError(f"{path} is not valid TOML: {error}", "correct that line") from error
     top = _Table(path, "", values, ("format", "song", "base", "stems", "section"))
@@ -59,29 +58,50 @@ def read_edit_list(path: Path) -> EditList:
         base=_stem_files(path, "base", top.take("base", dict)),
         stems=_stem_files(path, "stems", top.take("stems", dict)),
         sections=tuple(_section(path, number, table, song) for number, table in enumerate(sections, 1)),
+        text=text,
     )
 
 
-def write_edit_list(edits: EditList) -> None:
+def text_of(path: Path) -> str | None:
+    """The text of an edit list's file; None where there is no file.
+
+    Raises:
+        EditListError: It cannot be read.
+    """
+    try:
+        return path.read_text("utf-8", _NOT_TEXT)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise EditListError(f"{path} cannot be read: {error}") from error
+
+
+def write_edit_list(edits: EditList) -> EditList:
     """Write the edit list whole or not at all, keeping comments of the one that is there.
+
+    Returns:
+        The same with the text that stands in the file now.
 
     Raises:
         EditListError: It cannot be written.
     """
     path = edits.path
     beside = path.with_name(f".frametx-{secrets.token_hex(4)}")  # the list's own name may be as long as names can be
+    text = _text(edits)
     try:
-        beside.write_text(_text(edits), "utf-8", _NOT_TEXT)
+        beside.write_text(text, "utf-8", _NOT_TEXT)
         beside.replace(path)
     except (OSError, UnicodeEncodeError) as error:
         beside.unlink(missing_ok=True)
         raise EditListError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
+    return replace(edits, text=text)
 
 
 def _text(edits: EditList) -> str:
     """The text that is there, or a new one, brought to what the edit list says."""
     path = edits.path
-    document = tomlkit.parse(path.read_text("utf-8", _NOT_TEXT)) if path.exists() else tomlkit.document()
+    there = text_of(path)
+    document = tomlkit.document() if there is None else tomlkit.parse(there)
     if "format" not in document:
         for line in _HEADER.splitlines():
             document.add(tomlkit.comment(line))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from frametx.audio.formats import FORMATS
 from frametx.audio.reader import SongReader, probe
 from frametx.edit_list import EditList, SongFacts, StemFile
-from frametx.edit_list_file import read_edit_list
+from frametx.edit_list_file import read_edit_list, text_of
 from frametx.errors import AudioError, EditListError, UsageError
 from frametx.naming import DEFAULT_NAME, Naming
 from frametx.outputs import Stem
@@ -128,4 +128,5 @@ def _begin(song: Path, folder: Path, name: str, path: Path) -> EditList:
             for stem, file in stems.items()
         },
         stems={stem: StemFile(path=file, sha256=digests[stem]) for stem, file in stems.items()},
+        text=text_of(path),
     )

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from frametx.audio.writer import WrittenStem
 from frametx.edit_list import EditList, Section, StemFile, check_range
-from frametx.edit_list_file import write_edit_list
+from frametx.edit_list_file import text_of, write_edit_list
 from frametx.errors import AudioError, EditListError, UsageError
 from frametx.finished_song import work_folder
 from frametx.outputs import Stem
@@ -100,13 +100,15 @@ def render(
         progress: Told the stage (`survey`, `separate`, `write`) and how much of it is done, 0..1.
 
     Raises:
-        EditListError: Files are missing, or are not those that the edit list speaks of.
+        EditListError: Files are missing, or are not those that the edit list speaks of; or somebody else is at work on
+            the stems, or has changed the edit list since it was read.
         AudioError: Reading or writing failed. The stems are as they were; only where the last step failed, giving new
             stems their names, one may be new, and rendering the edit list once more makes both.
     """
     folder = work_folder(edits)
     try:
         with _at_work(edits, folder):
+            _refuse_outdated(edits)
             return _Rendering(edits, separators, folder, fresh, progress or (lambda _stage, _done: None)).run()
     except Timeout:
         raise EditListError(
@@ -129,6 +131,12 @@ def _at_work(edits: EditList, folder: Path) -> Iterator[None]:
             # without a list no stem was replaced; but what lay there before may be the base of one that was taken away
             if was_empty and not edits.path.exists():
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse_outdated(edits: EditList) -> None:
+    """Refuse a list that was read before the folder was held, and to which another redo added something in between."""
+    if text_of(edits.path) != edits.text:
+        raise EditListError(f"{edits.path} was changed since it was read", "run the same command again")
 
 
 class _Rendering:
@@ -239,7 +247,7 @@ class _Rendering:
             stem: StemFile(path=self.edits.stems[stem].path, sha256=known_sha256(path)) for stem, path in new.items()
         }
         self.edits = replace(self.edits, stems=stems)
-        write_edit_list(self.edits)
+        self.edits = write_edit_list(self.edits)
         for stem, path in new.items():
             try:
                 path.replace(stems[stem].path)

@@ -391,6 +391,18 @@ def test_a_second_redo_at_the_same_time_is_refused_and_harms_nothing(finished, s
     assert len(open_edits(finished / "song.flac", finished / "stems").sections) == 1
 
 
+def test_two_redos_that_begin_in_the_same_moment_lose_no_section(finished, separators):
+    """The one that comes too late is told to begin again, and nothing that the other has made is touched."""
+    late = open_edits(finished / "song.flac", finished / "stems")
+    redo(finished, separators, section(1.0, 2.0))
+    before = bytes_of(finished)
+    with pytest.raises(EditListError, match="changed since it was read"):
+        redo_sections(late, [section(3.0, 4.0)], refuse)
+    assert bytes_of(finished) == before
+    redo(finished, separators, section(3.0, 4.0))
+    assert len(open_edits(finished / "song.flac", finished / "stems").sections) == 2
+
+
 def test_base_stems_of_a_list_that_was_taken_away_stay_when_a_redo_fails(finished, separators):
     """A redo that comes to nothing removes what it made itself, and nothing else."""
     redo(finished, separators, section(1.0, 2.0)).edits.path.unlink()
