@@ -100,8 +100,10 @@ def write_edit_list(edits: EditList) -> EditList:
 def _text(edits: EditList) -> str:
     """The text that is there, or a new one, brought to what the edit list says."""
     path = edits.path
-    there = text_of(path)
-    document = tomlkit.document() if there is None else tomlkit.parse(there)
+    try:
+        document = tomlkit.parse(text_of(path) or "")
+    except tomlkit.exceptions.ParseError:  # it was not read but begun anew
+        document = tomlkit.document()
     if "format" not in document:
         for line in _HEADER.splitlines():
             document.add(tomlkit.comment(line))

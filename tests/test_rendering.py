@@ -429,6 +429,15 @@ def test_restart_begins_with_the_stems_as_they_are(finished, separators):
         np.testing.assert_array_equal(stems_of(finished)[stem], made[stem])
 
 
+def test_restart_forgets_a_list_that_cannot_be_read(finished, separators):
+    """What is wrong with it is no concern of one who begins anew."""
+    path = redo(finished, separators, section(1.0, 2.0)).edits.path
+    path.write_text(path.read_text() + "[[section]\n")
+    edits = open_edits(finished / "song.flac", finished / "stems", restart=True)
+    redo_sections(edits, [section(3.0, 4.0)], separators)
+    assert len(read_edit_list(path).sections) == 1
+
+
 @pytest.mark.parametrize("track", ["x" * 240, "x" * 250, "caf\udce9"], ids=["240 bytes", "250 bytes", "no UTF-8"])
 def test_a_song_of_any_name_can_be_redone(finished, separators, track):
     """As long as a file system takes, and whatever its bytes: the stems change, and undoing gives them back."""
