@@ -135,6 +135,11 @@ class Ledger:
         songs = {entry.song_path.name for entry in self._entries.values() if entry.song_path}  # wherever they are now
         return stems | {video for video in videos if video.name not in songs}
 
+    def song_of(self, stem: Path) -> Path | None:
+        """The song that a stem was made of, wherever it is now; None where the ledger doesn't say."""
+        entry = self._entries.get(self._name(stem))
+        return None if entry is None else entry.song_path
+
     def finish(self, song: Path, song_sha256: str, targets: Mapping[Stem, Path], recipe: Recipe) -> None:
         """Say that a song is done."""
         status = song.stat()
@@ -202,12 +207,18 @@ class Ledger:
             raise AudioError(f"{self._path} cannot be written: {error.strerror}", "free some space") from error
 
 
+def ledger_in(folder: Path) -> Ledger | None:
+    """The ledger of a folder, to look things up; None where it cannot be read, which only matters to who writes there."""
+    try:
+        return Ledger(folder)
+    except AudioError:
+        return None
+
+
 def products_in(folder: Path) -> set[Path]:
     """What earlier runs with this folder as their output made; see `Ledger.products`."""
-    try:
-        return Ledger(folder).products()
-    except AudioError:  # only who writes there needs a ledger that can be read
-        return set()
+    ledger = ledger_in(folder)
+    return set() if ledger is None else ledger.products()
 
 
 def _last_byte(file: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ from frametx.disagreement import disputed_ranges
 from frametx.edit_list import EditList, section_values
 from frametx.edit_list_file import read_edit_list
 from frametx.errors import AudioError, FrametxError, UsageError
-from frametx.ledger import LEDGER_NAME
+from frametx.finished_song import edit_list_path
+from frametx.ledger import Ledger, ledger_in
+from frametx.naming import Naming
 from frametx.outputs import Stem
 from frametx.provenance import TAG
 from frametx.report_audio import audio_sources
@@ -23,9 +26,10 @@ from frametx.report_figures import TRACKS, Figures, measure
 from frametx.report_files import ReportFiles, track_of
 from frametx.report_page import Page, render_page
 from frametx.report_pictures import write_sheet
+from frametx.songs import SongFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from frametx.disagreement import Profile
 
@@ -66,27 +70,25 @@ def find_results(
         EditListError: An edit list cannot be read.
         UsageError: One song is named for several results.
     """
-    if result.is_dir():
-        label = f"_{Stem.VOCALS.label}"
-        found = sorted(path for path in result.glob(f"*{label}.*") if not path.name.startswith("."))
-        tracks = list(dict.fromkeys(path.stem.removesuffix(label) for path in found))
-        if not tracks:
-            raise AudioError(f"{result} holds no stems (<track>{label}.*)", "name a stem, or another folder")
-        if song is not None and len(tracks) > 1:
-            raise UsageError(f"{result} holds the stems of {len(tracks)} songs, --song names one", "name a stem")
-        findings = []
-        for track in tracks:
-            try:
-                findings.append(_finding(track, result, song))
-            except FrametxError as error:
-                if on_failed is None:
-                    raise
-                on_failed(error)
-        return findings
     if not result.exists():
         raise AudioError(f"{result} does not exist", "name a stem, an edit list, or a folder with stems")
-    track = result.name.removesuffix(".frametx.toml") if result.suffix == ".toml" else track_of(result)
-    return [_finding(track, result.parent, song)]
+    if result.suffix == ".toml":
+        return [_finding_of_list(result, song)]
+    if not result.is_dir():
+        return [_finding([result], song, ledger_in(result.parent))]
+    tracks = _stems_in(result)
+    if song is not None and len(tracks) > 1:
+        raise UsageError(f"{result} holds the stems of {len(tracks)} songs, --song names one", "name a stem")
+    ledger = ledger_in(result)
+    findings = []
+    for paths in tracks:
+        try:
+            findings.append(_finding(paths, song, ledger))
+        except FrametxError as error:
+            if on_failed is None:
+                raise
+            on_failed(error)
+    return findings
 
 
 def finding_of(song: Path, stems: Mapping[Stem, Path]) -> Finding:
@@ -140,47 +142,59 @@ def write_report(
     return report
 
 
-def _finding(track: str, folder: Path, song: Path | None) -> Finding:
-    candidates = [
-        {stem: folder / f"{track}_{stem.label}{path.suffix}" for stem in Stem}
-        for path in sorted(folder.glob("*"))
-        if path.stem == f"{track}_{Stem.VOCALS.label}"
-    ]
-    complete = [stems for stems in candidates if all(path.is_file() for path in stems.values())]
-    if not complete:
-        raise AudioError(
-            f"{folder} does not hold both stems of {track}", "a report needs the instrumental and the vocals"
-        )
-    stems = complete[0]
-    path = folder / f"{track}.frametx.toml"
-    edits = read_edit_list(path) if path.exists() else None
-    return Finding(
-        track=track,
-        folder=folder,
-        stems=stems,
-        song=song or _known_song(stems, folder, edits),
-        edits=edits,
-        origin=_origin(stems[Stem.VOCALS]),
-    )
+def _stems_in(folder: Path) -> list[list[Path]]:
+    """The vocals in a folder, track by track: one file, or several in different formats."""
+    label = f"_{Stem.VOCALS.label}"
+    tracks: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob(f"*{label}.*")):
+        if not path.name.startswith("."):
+            tracks.setdefault(path.stem.removesuffix(label), []).append(path)
+    if not tracks:
+        raise AudioError(f"{folder} holds no stems (<track>{label}.*)", "name a stem, or another folder")
+    return list(tracks.values())
 
 
-def _known_song(stems: Mapping[Stem, Path], folder: Path, edits: EditList | None) -> Path | None:
-    """The song by the edit list, else by the ledger of the folder."""
-    if edits is not None and edits.song.path.is_file():
-        return edits.song.path
-    try:
-        lines = (folder / LEDGER_NAME).read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    for line in reversed(lines):
-        try:
-            values = json.loads(line)
-            if values["stems"][Stem.VOCALS.value]["path"] == stems[Stem.VOCALS].name:
-                path = Path(values["song"]["path"])
-                return path if path.is_file() else None
-        except (ValueError, KeyError, TypeError):  # cut short, or another version's
-            continue
-    return None
+def _finding_of_list(path: Path, song: Path | None) -> Finding:
+    edits = read_edit_list(path)
+    track = path.name.removesuffix(".frametx.toml")
+    stems = {stem: file.path for stem, file in edits.stems.items()}
+    if not _are_there(stems):
+        raise _incomplete(path.parent, track)
+    return _found(track, stems, song or _first_there(edits.song.path), edits)
+
+
+def _finding(paths: Sequence[Path], song: Path | None, ledger: Ledger | None) -> Finding:
+    """The result that stems of one track belong to, given in one or several formats; the first that is whole."""
+    folder, track = paths[0].parent, track_of(paths[0])
+    made_of = None if ledger is None else ledger.song_of(paths[0])
+    # names that are too long are cut, each file's elsewhere: only the song's own name tells them all
+    names = [name for name in (song, made_of, Path(f"{track}.flac")) if name is not None]
+    for name, path in itertools.product(names, paths):
+        stems = Naming().targets(SongFile(path=name), folder, Stem, path.suffix[1:])
+        if path in stems.values() and _are_there(stems):
+            break
+    else:
+        raise _incomplete(folder, track)
+    list_path = edit_list_path(name, folder)
+    edits = read_edit_list(list_path) if list_path.exists() else None
+    return _found(track, stems, song or _first_there(edits.song.path if edits is not None else None, made_of), edits)
+
+
+def _found(track: str, stems: Mapping[Stem, Path], song: Path | None, edits: EditList | None) -> Finding:
+    vocals = stems[Stem.VOCALS]
+    return Finding(track=track, folder=vocals.parent, stems=stems, song=song, edits=edits, origin=_origin(vocals))
+
+
+def _first_there(*songs: Path | None) -> Path | None:
+    return next((song for song in songs if song is not None and song.is_file()), None)
+
+
+def _are_there(stems: Mapping[Stem, Path]) -> bool:
+    return all(path.is_file() for path in stems.values())
+
+
+def _incomplete(folder: Path, track: str) -> AudioError:
+    return AudioError(f"{folder} does not hold both stems of {track}", "a report needs the instrumental and the vocals")
 
 
 def _origin(stem: Path) -> dict[str, Any]:

@@ -14,10 +14,17 @@ import soundfile
 
 from frametx.audio.writer import StemWriter
 from frametx.disagreement import Profile
+from frametx.edit_list import EditList, SongFacts, StemFile
+from frametx.edit_list_file import write_edit_list
 from frametx.errors import AudioError, UsageError
+from frametx.finished_song import edit_list_path
+from frametx.ledger import Ledger
+from frametx.naming import Naming
 from frametx.outputs import Stem
+from frametx.provenance import Recipe
 from frametx.report import find_results, finding_of, write_report
 from frametx.report_figures import measure, mel_scale
+from frametx.songs import SongFile
 
 RATE = 44_100
 SECONDS = 6
@@ -205,6 +212,26 @@ def test_results_that_are_none_get_a_message(tmp_path):
     (folder / "b_Instrumental.flac").unlink()
     with pytest.raises(AudioError, match="both stems"):
         find_results(folder / "b_Vocals.flac")
+
+
+@pytest.mark.parametrize("length", [240, 250])
+def test_a_result_with_a_long_name_is_found(tmp_path, length):
+    """Names are cut in each file elsewhere: the song, the ledger or the edit list tells which files belong together."""
+    folder = write_result(tmp_path) / "stems"
+    song = (tmp_path / "a <song>.flac").rename(tmp_path / f"{'x' * length}.flac")
+    stems = Naming().targets(SongFile(path=song), folder, Stem, "flac")
+    for stem, path in stems.items():
+        (folder / f"a <song>_{stem.label}.flac").rename(path)
+    (named,) = find_results(folder, song)
+    assert named.stems == stems
+    Ledger(folder).finish(song, "00" * 32, stems, Recipe(models=(), masks={}, files={}))
+    files = {stem: StemFile(path=path, sha256="11" * 32) for stem, path in stems.items()}
+    facts = SongFacts(path=song, sha256="00" * 32, sample_rate=RATE, channels=2, n_samples=SECONDS * RATE)
+    edits = EditList(path=edit_list_path(song, folder), song=facts, base=files, stems=files)
+    write_edit_list(edits)
+    for result in (folder, *stems.values(), edits.path):
+        (finding,) = find_results(result)
+        assert (finding.stems, finding.song, finding.edits) == (stems, song, edits)
 
 
 FLAGS = (
