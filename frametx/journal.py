@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from frametx.stream import WindowFeeder
 
 WORTH_SECONDS = 60.0
-"""Songs whose windows take less than this in all are not worth a journal."""
+"""Windows of a model that take less than this in all are not worth a journal."""
 
 LIMIT_BYTES = 8 * 2**30
 FREE_SHARE = 0.25  # of the free space, if that is less
@@ -46,14 +46,12 @@ class Journal:
     Args:
         beside: One of the song's stems; the journal lies hidden in its folder.
         key: What the masks depend on: the song's content, models, parameters. Asked when the first mask is needed.
-        worth_seconds: How long the windows of a model must take in all to be kept.
     """
 
-    def __init__(self, beside: Path, key: Callable[[], str], *, worth_seconds: float = WORTH_SECONDS) -> None:
+    def __init__(self, beside: Path, key: Callable[[], str]) -> None:
         self._beside = beside
         self._key = key
         self._folder: Path | None = None
-        self._worth_seconds = worth_seconds
         self._room = 0
         self._files: dict[str, Path] = {}  # what an earlier run left, by stream, first window and number of windows
         self._used = False
@@ -90,7 +88,7 @@ class Journal:
 
     def keep(self, stream: int, first: int, masks: Tensor, seconds_in_all: float, *, exact: bool) -> None:
         """Keep masks `[b c f t]` if their stream takes long enough in all, and there is room."""
-        if seconds_in_all < self._worth_seconds and not self._used:
+        if seconds_in_all < WORTH_SECONDS and not self._used:
             return
         folder = self._folder
         if folder is None:

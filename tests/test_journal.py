@@ -60,7 +60,6 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(Masker, "masks", counting)
     monkeypatch.setattr(journal, "WORTH_SECONDS", 0.0)
-    monkeypatch.setattr(journal.Journal.__init__, "__kwdefaults__", {"worth_seconds": 0.0})
     return Asked
 
 
@@ -131,7 +130,7 @@ def test_a_run_without_a_journal_of_its_own_takes_others_of_the_stem_away(
             separator.separate_file(path, tmp_path / "out", FLOAT)
         asked.count = 0
     assert len(hidden(tmp_path / "out")) == 2
-    monkeypatch.setattr(journal.Journal.__init__, "__kwdefaults__", {"worth_seconds": 60.0})
+    monkeypatch.setattr(journal, "WORTH_SECONDS", 60.0)
     asked.limit = 10**9
     Separator(tiny_checkpoint, windows=WindowOptions(crop=110, context=8)).separate_file(song, tmp_path / "out", FLOAT)
     [left] = hidden(tmp_path / "out")
@@ -157,7 +156,7 @@ def test_damaged_masks_are_computed_again(song, tiny_checkpoint, asked, tmp_path
 
 def test_short_songs_leave_no_journal(song, tiny_checkpoint, asked, monkeypatch, tmp_path):
     """A song that the network does in less than a minute is not worth the disk's time."""
-    monkeypatch.setattr(journal.Journal.__init__, "__kwdefaults__", {"worth_seconds": 60.0})
+    monkeypatch.setattr(journal, "WORTH_SECONDS", 60.0)
     asked.limit = 5
     with pytest.raises(KeyboardInterrupt):
         Separator(tiny_checkpoint, windows=WindowOptions(crop=100, context=8)).separate_file(
@@ -184,11 +183,11 @@ def test_a_journal_takes_no_more_than_its_share_of_the_disk(song, tiny_checkpoin
 
 def test_a_journal_that_another_stem_began_goes_too(tmp_path):
     """Killed between its two stems, a run leaves a journal named after the first; the next makes only the second."""
-    begun = journal.Journal(tmp_path / "song_Instrumental.flac", lambda: "key", worth_seconds=0)
+    begun = journal.Journal(tmp_path / "song_Instrumental.flac", lambda: "key")
     begun.read(0, 0, 1)
-    begun.keep(0, 0, torch.zeros(1, 2, 4, 4), 1.0, exact=True)
+    begun.keep(0, 0, torch.zeros(1, 2, 4, 4), journal.WORTH_SECONDS, exact=True)
     assert list(tmp_path.iterdir())
-    goes_on = journal.Journal(tmp_path / "song_Vocals.flac", lambda: "key", worth_seconds=0)
+    goes_on = journal.Journal(tmp_path / "song_Vocals.flac", lambda: "key")
     assert goes_on.read(0, 0, 1) is not None
     goes_on.remove()
     assert not list(tmp_path.iterdir())
