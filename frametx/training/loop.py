@@ -12,10 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from frametx.errors import TrainingError, UsageError
-from frametx.models.checkpoint import load_network, network_for
-from frametx.models.detect import network_class
-from frametx.models.network import Feeding
+from frametx.errors import TrainingError
 from frametx.pairs import find_pairs
 from frametx.training.adversary import Adversary
 from frametx.training.augment import Augmenter
@@ -23,6 +20,7 @@ from frametx.training.checkpoints import BEST, LAST, MODEL, export, load_state, 
 from frametx.training.data import Mixer, Mixtures, Numbers, batches, open_recordings
 from frametx.training.log import Log
 from frametx.training.losses import SeparationLoss
+from frametx.training.networks import copied_network, kept_network, new_network
 from frametx.training.optimiser import Average, optimiser_for, rate_at
 from frametx.training.plan import Phase, phases_of
 from frametx.training.spectra import Spectra, feed, samples_for, spectra_of
@@ -267,19 +265,15 @@ class Trainer:
 
     def _build(self, state: dict[str, Any] | None, start_from: Path | None) -> Network:
         """The config's network, or that of `--from`, which a training that began so keeps."""
-        if state is None:
-            network = build_network(self.config, start_from)
-            if start_from is not None:
-                self._tell("note", text=f"begins with {start_from} ({network.architecture}); [network] is not used")
-            return network
-        if start_from is not None:
+        if state is not None and start_from is not None:
             self._tell("note", text=f"{self.config.output} holds a training that goes on; --from is not used")
-        if not self._foreign:
-            return build_network(self.config, None)
-        shapes = {name: tuple(tensor.shape) for name, tensor in state["network"].items()}
-        network = network_for(shapes, self.config.output / LAST)
-        network.load_state_dict(state["network"], assign=True)
-        return trainable(network.requires_grad_(requires_grad=True))
+        if state is not None and self._foreign:
+            return kept_network(state["network"], self.config.output / LAST)
+        if state is None and start_from is not None:
+            network = copied_network(start_from)
+            self._tell("note", text=f"begins with {start_from} ({network.architecture}); [network] is not used")
+            return network
+        return new_network(self.config.network)
 
     def _resume(self, state: dict[str, Any]) -> None:
         kind = state.get("optimiser_kind", self.config.optimiser.kind)
@@ -318,44 +312,6 @@ class Trainer:
                     text=text,
                 )
             )
-
-
-def build_network(config: TrainingConfig, start_from: Path | None) -> Network:
-    """Make the config's network, or take a checkpoint's.
-
-    Raises:
-        TrainingError: The sizes do not fit the architecture.
-        CheckpointError: The checkpoint cannot be read, or there is no such architecture.
-        UsageError: Its channels are not what trainings are made for.
-    """
-    if start_from is not None:
-        network = load_network(start_from).requires_grad_(requires_grad=True)
-        for parameter in network.parameters():  # mapped from the file, which must not change
-            parameter.data = parameter.data.clone()
-    else:
-        cls = network_class(config.network.architecture)
-        try:
-            network = cls(**config.network.sizes)
-        except (TypeError, ValueError, RuntimeError, ZeroDivisionError) as error:
-            raise TrainingError(f"network.sizes do not fit {config.network.architecture}: {error}") from error
-    return trainable(network)
-
-
-def trainable(network: Network) -> Network:
-    """The network in training mode.
-
-    Raises:
-        UsageError: Its channels are not what trainings are made for.
-    """
-    wanted = {
-        Feeding.MAGNITUDE: 2,
-        Feeding.MAGNITUDE_AND_PHASE: 4,
-        Feeding.MAGNITUDE_AND_MIDDLE: 4,
-        Feeding.HISTORY: 10,
-    }[network.feeding]
-    if (network.in_channels, network.out_channels) != (wanted, 2):
-        raise UsageError(f"{network.architecture} is trained with {wanted} channels in and 2 out")
-    return network.train()
 
 
 def train(
