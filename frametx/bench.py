@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from frametx.models.network import Network
 
-HOP = 1024
 SAMPLE_RATE = 44100
 SONG_SECONDS = 240
 RELEASED = tuple(name for name in NETWORKS if name != "libft2")
@@ -174,7 +173,7 @@ def implementation(name: str) -> Callable[[str, dict[str, Tensor], Tensor], Tens
 def _measurement(
     network: Network, precision: str, width: int, peaks: Peaks, run: Run, other: Run | None
 ) -> Measurement:
-    audio = width * HOP / SAMPLE_RATE
+    audio = width * network.framing.hop / SAMPLE_RATE
     gflops = operations(network, width) / run.seconds / 1e9
     return Measurement(
         model=network.architecture,

@@ -102,14 +102,14 @@ class DisagreementMeter:
         self._mix.append(_frames(power))
         self._vocals.append(_frames((1.0 - stacked).square() * power))
 
-    def profile(self, models: Sequence[str], *, n_fft: int, start_seconds: float = 0.0) -> Profile | None:
+    def profile(self, models: Sequence[str], *, hop: int, start_seconds: float = 0.0) -> Profile | None:
         """What was measured; None where nothing was shown: a single model, or silence."""
         if not self._spread:
             return None
         return Profile(
             models=tuple(models),
             start_seconds=start_seconds,
-            frame_seconds=n_fft / 2 / SAMPLE_RATE,
+            frame_seconds=hop / SAMPLE_RATE,
             spread=np.concatenate(self._spread),
             mix=np.concatenate(self._mix),
             vocals=np.concatenate(self._vocals, axis=1),
@@ -160,7 +160,7 @@ def measure_disagreement(
         watch=meter,
     )
     names = [model.name for model in separator.models]
-    profile = meter.profile(names, n_fft=separator.n_fft, start_seconds=seen.start / rate)
+    profile = meter.profile(names, hop=separator.framing.hop, start_seconds=seen.start / rate)
     return None if profile is None else _cut(profile, start, stop)
 
 

@@ -26,7 +26,7 @@ class SongFacts:
         sample_rate: Samples per second.
         channels: 1 or 2, after any downmix.
         n_samples: Samples per channel.
-        peaks: The largest STFT magnitude of the whole song, by kind of STFT: its window in samples, with `-grid` where
+        peaks: The largest STFT magnitude of the whole song, by kind of STFT: window/hop in samples, with `-grid` where
             frames are those that the original program saw.
     """
 

@@ -34,7 +34,7 @@ def network_seconds(maskers: list[Masker], options: WindowOptions, seconds: floa
     total = 0.0
     for masker in maskers:
         network = masker.network
-        n_frames = max(1, round(seconds * SAMPLE_RATE / (network.n_fft // 2)))
+        n_frames = max(1, round(seconds * SAMPLE_RATE / network.framing.hop))
         n_seen = sum(chunk.width for plan in plans(masker.name, network, options, n_frames) for chunk in plan.chunks)
         total += n_seen * _seconds_per_frame(masker)
     return total
@@ -43,7 +43,7 @@ def network_seconds(maskers: list[Masker], options: WindowOptions, seconds: floa
 def _seconds_per_frame(masker: Masker) -> float:
     network = masker.network
     width = network.fitting_width(PROBE_FRAMES)
-    window = torch.rand(1, network.in_channels, network.n_fft // 2, width, device=masker.device)
+    window = torch.rand(1, network.in_channels, network.n_bins, width, device=masker.device)
     with torch.inference_mode():
         network(window[..., : network.fitting_width(1)])  # what is set up at the first call is not the network's pace
         started = time.perf_counter()

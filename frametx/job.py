@@ -164,7 +164,7 @@ def _report(separator: Separator, job: Job, meter: DisagreementMeter, elapsed_se
     """Make the report of a song whose stems are done; returns the page."""
     from frametx.report import finding_of, write_report  # noqa: PLC0415  (matplotlib)
 
-    profile = meter.profile([model.name for model in separator.models], n_fft=separator.n_fft)
+    profile = meter.profile([model.name for model in separator.models], hop=separator.framing.hop)
     finding = finding_of(job.song, job.targets)
     return write_report(finding, profile=profile, elapsed_seconds=elapsed_seconds or None).page
 

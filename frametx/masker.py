@@ -88,7 +88,7 @@ class Masker:
         """How many windows of `width` frames to run at once: one on a CPU, what fits into memory on a GPU."""
         if self.device.type != "cuda":
             return 1  # more would only use more memory
-        probe = torch.zeros(1, self.network.in_channels, self.network.n_fft // 2, width, device=self.device)
+        probe = torch.zeros(1, self.network.in_channels, self.network.n_bins, width, device=self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
         before = torch.cuda.memory_allocated(self.device)
         self._logits(self.network, probe)

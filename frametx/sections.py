@@ -32,8 +32,8 @@ HISTORY_WINDOWS = 2  # an autoregressive network hears its last two windows
 
 
 def peak_kind(separator: Separator) -> str:
-    """Which of a song's peak magnitudes these models divide by: their STFT window, and whether they see every frame."""
-    return f"{separator.n_fft}-grid" if separator.windows.grid else str(separator.n_fft)
+    """Which of a song's peak magnitudes these models divide by: their STFT, and whether they see every frame."""
+    return f"{separator.framing}-grid" if separator.windows.grid else str(separator.framing)
 
 
 def separate_span(
@@ -84,10 +84,11 @@ def span_with_context(
 
     Windows on a grid stay on the whole song's grid. A network that feeds on its own output begins two windows earlier.
     """
-    hop = networks[0].n_fft // 2
+    hop = networks[0].framing.hop
     per_frame = hop * sample_rate / SAMPLE_RATE  # samples of the song in a hop of the networks' rate
     n_frames = count_frames(resampled_length(n_samples, sample_rate, SAMPLE_RATE), hop)
-    start, stop = math.floor(span.start / per_frame), math.ceil(span.stop / per_frame) + 2
+    reach = networks[0].framing.n_fft // (2 * hop)  # hops from a frame's middle to where its window ends
+    start, stop = math.floor(span.start / per_frame) - (reach - 1), math.ceil(span.stop / per_frame) + reach + 1
     first, last, grid = start, stop, 1
     for network in networks:
         on_grid = network.feeding is Feeding.HISTORY or options.grid or options.tta

@@ -22,7 +22,7 @@ from torch import Tensor
 from frametx.audio.resample import Resampler
 from frametx.errors import AudioError
 from frametx.song_samples import Samples, Song
-from frametx.spectrum import SAMPLE_RATE, StreamingISTFT, StreamingSTFT, count_frames, magnitudes
+from frametx.spectrum import SAMPLE_RATE, Framing, StreamingISTFT, StreamingSTFT, count_frames, magnitudes
 from frametx.stream import FrameBuffer, Watch
 from frametx.windows import WindowOptions, mask_source
 
@@ -63,20 +63,19 @@ class Stems:
 
 
 def survey_song(
-    song: Song, n_fft: int, *, original: bool = False, on_block: Callable[[int], None] | None = None
+    song: Song, framing: Framing, *, original: bool = False, on_block: Callable[[int], None] | None = None
 ) -> Survey:
     """Read a song once, for its length and its largest magnitude.
 
     Args:
         song: The song.
-        n_fft: Window of the STFT in samples; the hop is half of it.
+        framing: The STFT.
         original: Leave out the frame that only exists because the song is extended to a multiple of the hop, as the
             original program did.
         on_block: Called with the number of samples read.
     """
-    hop = n_fft // 2
     resampler = Resampler(song.sample_rate, SAMPLE_RATE, song.channels)
-    stft = StreamingSTFT(n_fft, hop)
+    stft = StreamingSTFT(framing.n_fft, framing.hop)
     n_samples = n_model_samples = 0
     largest = 0.0
     for block in _with_last(song.blocks(), song.channels):
@@ -86,7 +85,7 @@ def survey_song(
         frames = stft.push(torch.from_numpy(resampled))
         if block.last:
             rest = stft.finish()
-            if original and n_model_samples % hop:
+            if original and n_model_samples % framing.hop:
                 rest = rest[..., :-1]
             frames = torch.cat([frames, rest], dim=-1)
         if frames.numel():
@@ -113,7 +112,7 @@ def separate_blocks(
     Args:
         song: The song.
         survey: What `survey_song` found.
-        maskers: The models, all with one `n_fft`.
+        maskers: The models, all with one framing.
         options: Windows and ensemble.
         progress: Told how much is done.
         watch: Shown the masks of all models side by side, where there are several; not called for a silent song.
@@ -152,11 +151,10 @@ def _vocals(
     journal: Journal | None,
 ) -> Iterator[_Block]:
     """The estimated vocals at the networks' rate, `[c n]`, the song's own samples going to `waiting` on the way."""
-    network, device = maskers[0].network, maskers[0].device
-    hop = network.n_fft // 2
-    n_frames = count_frames(survey.n_model_samples, hop)
+    framing, device = maskers[0].network.framing, maskers[0].device
+    n_frames = count_frames(survey.n_model_samples, framing.hop)
     # the original program never saw the frame that stands for the extension to a multiple of the hop
-    n_seen = survey.n_model_samples // hop + 1 if options.grid else n_frames
+    n_seen = survey.n_model_samples // framing.hop + 1 if options.grid else n_frames
     n_done, n_planned = 0, 0
 
     def on_chunk(n_owned: int) -> None:
@@ -174,8 +172,8 @@ def _vocals(
         watch=watch,
         journal=journal,
     )
-    stft = StreamingSTFT(network.n_fft, hop, device)
-    istft = StreamingISTFT(network.n_fft, hop, device)
+    stft = StreamingSTFT(framing.n_fft, framing.hop, device)
+    istft = StreamingISTFT(framing.n_fft, framing.hop, device)
     resampler = Resampler(song.sample_rate, SAMPLE_RATE, song.channels)
     buffer = FrameBuffer(n_seen)
     n_out = n_read = 0

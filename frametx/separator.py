@@ -99,12 +99,13 @@ class Separator:
         if self.device.type == "cpu":
             keep_freed_memory()
         self.maskers = [self._masker(model) for model in self.models]
-        sizes = {masker.network.n_fft for masker in self.maskers}
-        if len(sizes) > 1:
+        framings = {masker.network.framing for masker in self.maskers}
+        if len(framings) > 1:
             raise UsageError(
-                f"these models use different STFT sizes ({', '.join(map(str, sorted(sizes)))})", "run them one by one"
+                f"these models use different STFTs (window/hop: {', '.join(map(str, sorted(framings)))})",
+                "run them one by one",
             )
-        self.n_fft = sizes.pop()
+        self.framing = framings.pop()
         for masker in self.maskers:  # windows that no song could be cut into are refused before any song is read
             plans(masker.name, masker.network, self.windows, 1)
 
@@ -231,7 +232,7 @@ class Separator:
 
     def survey(self, song: Song, on_block: Callable[[int], None] | None = None) -> Survey:
         """The first pass over a song, as these models need it; see `survey_song`."""
-        return survey_song(song, self.n_fft, original=self.windows.grid, on_block=on_block)
+        return survey_song(song, self.framing, original=self.windows.grid, on_block=on_block)
 
     def separate_blocks(
         self,

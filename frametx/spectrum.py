@@ -7,6 +7,7 @@ The extension matters: a masked spectrogram that ends anywhere else would be div
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -16,6 +17,27 @@ from torch.nn import functional as F
 
 SAMPLE_RATE = 44100
 """The rate that all networks were trained at, in Hz."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Framing:
+    """How a song is cut into frames.
+
+    Attributes:
+        n_fft: Samples of a frame's window.
+        hop: Samples between frames; divides `n_fft`.
+    """
+
+    n_fft: int
+    hop: int
+
+    @property
+    def n_bins(self) -> int:
+        """Bins that networks see: all but the highest."""
+        return self.n_fft // 2
+
+    def __str__(self) -> str:
+        return f"{self.n_fft}/{self.hop}"
 
 
 def count_frames(n_samples: int, hop: int) -> int:

@@ -179,7 +179,7 @@ def _stream(
         feeder,
         plan.chunks,
         fade=plan.fade,
-        shape=(network.out_channels, network.n_fft // 2),
+        shape=(network.out_channels, network.n_bins),
         batch_size=batch_size or masker.batch_size(plan.chunks[0].width),
         on_chunk=on_chunk,
     )

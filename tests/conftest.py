@@ -61,3 +61,17 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.pth"
     torch.save(state, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mini network with an STFT of 256 samples, whose frames overlap by three quarters, as a checkpoint file."""
+    import torch
+
+    from frametx.models.mini import Mini
+
+    torch.manual_seed(0)
+    network = Mini(channels=(4, 4, 4), maps=(1, 1, 1), hidden=(8, 8, 8), heads=1, detail=4, n_fft=256)
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny_mini.pth"
+    torch.save(network.state_dict(), path)
+    return path

@@ -12,7 +12,8 @@ from frametx.disagreement import DisagreementMeter, disputed_ranges, measure_dis
 from frametx.errors import UsageError
 
 N_FFT = 2048
-HOP_SECONDS = N_FFT / 2 / 44_100
+HOP = N_FFT // 2
+HOP_SECONDS = HOP / 44_100
 
 
 def shown(n_frames: int, disputed: slice, size: int = 8):
@@ -30,7 +31,7 @@ def shown(n_frames: int, disputed: slice, size: int = 8):
 
 def test_a_disputed_passage_is_found():
     """Its time, its level and the model that hears more voice there are right."""
-    profile = shown(900, slice(300, 400)).profile(["kind", "strict"], n_fft=N_FFT)
+    profile = shown(900, slice(300, 400)).profile(["kind", "strict"], hop=HOP)
     (one,) = disputed_ranges(profile)
     assert one.start_seconds == pytest.approx(300 * HOP_SECONDS, abs=0.6)
     assert one.end_seconds == pytest.approx(400 * HOP_SECONDS, abs=0.6)
@@ -42,7 +43,7 @@ def test_a_disputed_passage_is_found():
 def test_passages_are_listed_by_how_much_is_disputed():
     """Two passages far from each other are two ranges; one second apart they are one."""
     meter = shown(2000, slice(300, 400))
-    profile = meter.profile(["a", "b"], n_fft=N_FFT)
+    profile = meter.profile(["a", "b"], hop=HOP)
     profile.spread[1200:1300] = profile.spread[350] * 2
     found = disputed_ranges(profile)
     assert [round(one.start_seconds / HOP_SECONDS, -2) for one in found] == [1200, 300]
@@ -53,7 +54,7 @@ def test_passages_are_listed_by_how_much_is_disputed():
 
 def test_models_that_agree_have_no_disputed_ranges():
     """Equal masks leave nothing to listen to."""
-    assert disputed_ranges(shown(500, slice(0, 0)).profile(["a", "b"], n_fft=N_FFT)) == []
+    assert disputed_ranges(shown(500, slice(0, 0)).profile(["a", "b"], hop=HOP)) == []
 
 
 def test_an_ensemble_is_measured_while_it_separates(tiny_checkpoint, tmp_path):

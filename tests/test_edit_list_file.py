@@ -38,7 +38,7 @@ def edit_list(folder: Path, sections: tuple[Section, ...] = SECTIONS) -> EditLis
         sample_rate=44_100,
         channels=2,
         n_samples=44_100 * 180,
-        peaks={"2048": 301.5},
+        peaks={"2048/1024": 301.5},
     )
     files = {stem: StemFile(path=folder / f"song_{stem.label}.flac", sha256="11" * 32) for stem in Stem}
     return EditList(path=folder / "song.frametx.toml", song=facts, base=files, stems=files, sections=sections)
@@ -89,7 +89,7 @@ def test_comments_and_the_persons_way_of_writing_times_survive(tmp_path):
         ("format = 1", "format = 2", "format 2"),
         ("format = 1", "format = ", "not valid TOML"),
         ("sample_rate = 44100", "sample_rate = 0", "describes no song"),
-        ("2048 = 301.5", '2048 = "loud"', "peak_magnitude"),
+        ('"2048/1024" = 301.5', '"2048/1024" = "loud"', "peak_magnitude"),
     ],
 )
 def test_mistakes_get_a_message_that_names_them(tmp_path, old, new, message):

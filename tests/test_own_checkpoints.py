@@ -104,7 +104,7 @@ def test_an_own_training_gets_a_name_and_stays_known(bring, store, tiny_checkpoi
     assert (entry.architecture, entry.sizes, entry.sha256) == ("v10", SIZES, snapshot.sha256)
     assert store.path_of(entry) == path
     assert store.status(entry).vouched == "pinned"
-    assert load_network(store.path_of(entry), entry.architecture).n_fft == 256
+    assert load_network(store.path_of(entry), entry.architecture).framing.n_fft == 256
 
 
 def test_a_browser_download_is_recognised_by_its_tensors(bring, store, tiny_checkpoint):

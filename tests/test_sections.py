@@ -91,6 +91,17 @@ def test_windows_on_a_grid_stay_on_the_songs_grid(autoregressive):
     assert late.start == 5 * WINDOW * HOP
 
 
+def test_a_section_in_frames_that_overlap_more_is_the_whole_songs(tiny_mini, song):
+    """With a hop of a quarter of the window, too, a section is what a run over the whole song gives."""
+    windows = WindowOptions(crop=WINDOW, context=32)
+    separator = Separator(tiny_mini, device="cpu", precision="fp32", windows=windows)
+    span = Span(start=3 * RATE, stop=4 * RATE)
+    whole = vocals_of(separator, song, Span(start=0, stop=6 * RATE))[:, span.start : span.stop]
+    loudness = np.abs(whole).max()
+    assert loudness > 0.01
+    np.testing.assert_allclose(vocals_of(separator, song, span), whole, atol=0.01 * loudness)
+
+
 @pytest.mark.parametrize("sample_rate", [22_050, 44_100, 48_000])
 def test_a_section_sees_its_context_and_no_more(tiny_checkpoint, sample_rate):
     """A hundred frames of context are a hundred frames read on either side, at any rate."""

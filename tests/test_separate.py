@@ -60,6 +60,28 @@ def test_a_song_as_one_window_equals_the_direct_computation(separator, tiny_chec
     np.testing.assert_allclose(separator.separate_array(mix)[INSTRUMENTAL], expected.numpy(), atol=1e-5)
 
 
+def test_frames_may_overlap_by_three_quarters(tiny_mini):
+    """A network whose hop is a quarter of its window gets the song in such frames, and the mask is applied to these."""
+    mix = noise(2, 64 * 100)
+    framing = {"n_fft": 256, "hop_length": 64, "window": torch.hann_window(256)}
+    spectrum = torch.stft(torch.from_numpy(mix), **framing, pad_mode="constant", return_complex=True)
+    left, right = spectrum
+    magnitude = torch.stack([left, right, (left + right) / 2, (left - right) / 2]).abs()[None] / spectrum.abs().max()
+    with torch.inference_mode():
+        mask = torch.sigmoid(load_model(tiny_mini)(magnitude[:, :, :-1]))[0]
+    mask = torch.cat([mask, mask[:, -1:]], dim=1)
+    expected = torch.istft(mask * spectrum, **framing)
+    stems = Separator(tiny_mini, device="cpu", precision="fp32").separate_array(mix)
+    np.testing.assert_allclose(stems[INSTRUMENTAL], expected.numpy(), atol=1e-5)
+    np.testing.assert_allclose(stems[VOCALS] + stems[INSTRUMENTAL], mix, atol=1e-7)
+
+
+def test_models_with_different_frames_are_no_ensemble(tiny_checkpoint, tiny_mini):
+    """Masks of different sizes cannot be joined, and the message names the sizes."""
+    with pytest.raises(UsageError, match=r"window/hop: 256/64, 256/128"):
+        Separator([tiny_checkpoint, tiny_mini])
+
+
 def test_levels_do_not_matter(separator):
     """A song ten times as loud has stems ten times as loud: networks see magnitudes divided by the song's peak."""
     mix = noise(2, 20_000)
@@ -91,7 +113,7 @@ def test_the_size_of_the_blocks_read_changes_nothing(separator, block_size):
 
     mix = noise(2, 50_000)
     song = BlockSong(samples=mix, sample_rate=44_100)
-    survey = survey_song(song, separator.n_fft)
+    survey = survey_song(song, separator.framing)
     vocals = np.concatenate(
         [stems.vocals for stems in separate_blocks(song, survey, separator.maskers, separator.windows)], axis=1
     )
@@ -112,7 +134,7 @@ def test_a_song_that_changes_between_the_passes_is_refused(separator):
     """The peak of one song is not used for another."""
     short, long = (ArraySong(samples=noise(2, n), sample_rate=44_100) for n in (5000, 6000))
     with pytest.raises(AudioError, match="changed while it was being read"):
-        list(separate_blocks(long, survey_song(short, separator.n_fft), separator.maskers, separator.windows))
+        list(separate_blocks(long, survey_song(short, separator.framing), separator.maskers, separator.windows))
 
 
 @pytest.mark.parametrize("mix", [np.zeros((3, 100)), np.zeros((2, 0)), np.full((2, 10), np.nan), np.zeros((1, 2, 3))])

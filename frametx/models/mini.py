@@ -2,22 +2,24 @@
 
 A u-net over bins with multichannel transformers, as its large relatives, but made for quality per second of CPU:
 
-- a strided stem in place of convolutions at all bins: steps of 4 bins below 5.5 kHz, where voices have their harmonics,
-  and of 12 above; the transposed stem makes the mask from what it made and from the last decoder
+- windows of 4096 samples, which keep the harmonics of low voices apart, with frames as far apart as in the large ones
+- a strided stem in place of convolutions at all bins: steps of 8 bins below 5.5 kHz, where voices have their harmonics,
+  and of 24 above; the transposed stem makes the mask from what it made, from the last decoder and, so that single bins
+  can be told apart, from the features again
 - inside, channels come last: a 3x3 convolution is then twice as fast on a CPU, and mixing channels is a matrix product
 - per-channel matrices and attention act on a few maps mixed from the channels
 - scores accumulate over the levels of 64 and 32 places (residual attention)
 - any width, no positional network; the input is compressed, because raw magnitudes span six orders
 - it also sees middle and side, that is, how left and right are in phase: lead voices mostly are, at equal levels
 
-    magnitude                                                    [b 4 t 1024]
-    features: compressed, frame-normalised, where sound stands   [b t 1024 7]
-      stem                                                       [b t 128 48] -- skip --.
-        enc2                                                     [b t  64 64] - skip -. |
-          enc3, mid                                              [b t  32 64]         | |
-        dec2                                                     [b t  64 64] --------' |
-      dec1                                                       [b t 128 48] ----------'
-    transposed stem                                              [b 2 t 1024] logits
+    magnitude                                                    [b 4 t 2048]
+    features: compressed, frame-normalised, where sound stands   [b t 2048 7] ----------.
+      stem                                                       [b t 128 48] -- skip --. |
+        enc2                                                     [b t  64 64] - skip -. | |
+          enc3, mid                                              [b t  32 64]         | | |
+        dec2                                                     [b t  64 64] --------' | |
+      dec1                                                       [b t 128 48] ----------' |
+    transposed stem                                              [b 2 t 2048] logits -----'
 """
 
 from __future__ import annotations
@@ -37,7 +39,6 @@ from frametx.models.norms import MultichannelLayerNorm
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LOW_STRIDE, HIGH_STRIDE = 4, 12
 N_FEATURES = 7
 COMPRESSION = 0.3
 QUIETEST = 1e-8  # below the song's peak by 160 dB
@@ -187,7 +188,10 @@ class Mini(Network):
         maps: Maps at the three levels; those of the second and third are equal, for their scores are added up.
         hidden: Hidden bins of the feed-forward parts at the three levels.
         heads: Attention heads.
-        n_fft: Size of the STFT; divisible by `64 * heads`.
+        n_fft: Window of the STFT; divisible by `16 * stride * heads`.
+        stride: Bins a place of the stem in the lower quarter of the bins; three times as many above. The hop follows from
+            it, so that a checkpoint's tensors say that too: `2 * n_fft / stride`.
+        detail: Hidden units that each place of the transposed stem has for its single bins.
     """
 
     architecture: ClassVar[str] = "mini"
@@ -203,37 +207,44 @@ class Mini(Network):
         maps: Sequence[int] = (4, 8, 8),
         hidden: Sequence[int] = (256, 192, 128),
         heads: int = 4,
-        n_fft: int = 2048,
+        n_fft: int = 4096,
+        stride: int = 8,
+        detail: int = 128,
     ) -> None:
-        super().__init__(in_channels=4, out_channels=out_channels, n_fft=n_fft)
-        if n_fft % (64 * heads):
-            raise ValueError(f"n_fft {n_fft} is not divisible by 64 x {heads} heads")
+        super().__init__(in_channels=4, out_channels=out_channels, n_fft=n_fft, hop=2 * n_fft // stride)
+        if n_fft % (16 * stride * heads):
+            raise ValueError(f"n_fft {n_fft} is not divisible by 16 x stride {stride} x {heads} heads")
+        self.stride = stride
         f = self.n_bins
+        places = f // (2 * stride)
         c1, c2, c3 = channels
         # positions in the lists are levels
         level = [{"maps": m, "hidden": h, "heads": heads} for m, h in zip(maps, hidden, strict=True)]
         self.scale = nn.Parameter(torch.full((1, 1, f, 1), SCALE))
         self.shift = nn.Parameter(torch.full((1, 1, f, 1), SHIFT))
-        self.low = Down(N_FEATURES, c1, LOW_STRIDE)
-        self.high = Down(N_FEATURES, c1, HIGH_STRIDE)
-        self.enc1 = Block(c1, f // 8, single=True)
-        self.enc1_transformer = Transformer(c1, f // 8, **level[0])
+        self.low = Down(N_FEATURES, c1, stride)
+        self.high = Down(N_FEATURES, c1, 3 * stride)
+        self.enc1 = Block(c1, places, single=True)
+        self.enc1_transformer = Transformer(c1, places, **level[0])
         self.down2 = Down(c1, c2, 2)
-        self.enc2 = Block(c2, f // 16)
-        self.enc2_transformer = Transformer(c2, f // 16, **level[1])
+        self.enc2 = Block(c2, places // 2)
+        self.enc2_transformer = Transformer(c2, places // 2, **level[1])
         self.down3 = Down(c2, c3, 2)
-        self.enc3 = Block(c3, f // 32)
-        self.enc3_transformer = Transformer(c3, f // 32, **level[2])
-        self.mid = Block(c3, f // 32)
-        self.mid_transformer = Transformer(c3, f // 32, **level[2])
+        self.enc3 = Block(c3, places // 4)
+        self.enc3_transformer = Transformer(c3, places // 4, **level[2])
+        self.mid = Block(c3, places // 4)
+        self.mid_transformer = Transformer(c3, places // 4, **level[2])
         self.up2 = Up(c3, c2, 2)
-        self.dec2 = Block(c2, f // 16)
-        self.dec2_transformer = Transformer(c2, f // 16, **level[1])
+        self.dec2 = Block(c2, places // 2)
+        self.dec2_transformer = Transformer(c2, places // 2, **level[1])
         self.up1 = Up(c2, c1, 2)
-        self.dec1 = Block(c1, f // 8, single=True)
-        self.dec1_transformer = Transformer(c1, f // 8, **level[0])
-        self.low_out = Up(2 * c1, out_channels, LOW_STRIDE)
-        self.high_out = Up(2 * c1, out_channels, HIGH_STRIDE)
+        self.dec1 = Block(c1, places, single=True)
+        self.dec1_transformer = Transformer(c1, places, **level[0])
+        self.low_detail = Down(N_FEATURES, detail, stride)
+        self.high_detail = Down(N_FEATURES, detail, 3 * stride)
+        self.context = nn.Linear(2 * c1, detail)
+        self.low_out = Up(2 * c1 + detail, out_channels, stride)
+        self.high_out = Up(2 * c1 + detail, out_channels, 3 * stride)
 
     @classmethod
     def recognises(cls, shapes: Shapes) -> bool:
@@ -245,13 +256,16 @@ class Mini(Network):
         """Read the constructor's values from a checkpoint's tensor names and shapes."""
         levels = [f"enc{k}_transformer" for k in (1, 2, 3)]
         n_bins = shapes["scale"][2]
+        stride = shapes["low.linear.weight"][1] // N_FEATURES
         return {
-            "out_channels": shapes["low_out.linear.weight"][0] // LOW_STRIDE,
+            "out_channels": shapes["low_out.linear.weight"][0] // stride,
             "channels": tuple(shapes[f"enc{k}.conv1.bias"][0] for k in (1, 2, 3)),
             "maps": tuple(shapes[f"{level}.embed.bias"][0] for level in levels),
             "hidden": tuple(shapes[f"{level}.conv1.weight_pw"][1] for level in levels),
-            "heads": n_bins // 16 // shapes["enc1_transformer.embedding.freqs"][0],
+            "heads": n_bins // (4 * stride) // shapes["enc1_transformer.embedding.freqs"][0],
             "n_fft": 2 * n_bins,
+            "stride": stride,
+            "detail": shapes["context.bias"][0],
         }
 
     def features(self, x: Tensor) -> Tensor:
@@ -277,9 +291,10 @@ class Mini(Network):
 
     def logits(self, x: Tensor) -> Tensor:
         """Map `[b c t f]` to `[b out t f]`."""
-        edge = self.n_bins // LOW_STRIDE
-        features = self.features(x).to(x.dtype)
-        stem = torch.cat((self.low(features[:, :, :edge]), self.high(features[:, :, edge:])), dim=2)
+        edge = self.n_bins // 4
+        # each on its own in memory: a matrix product of a view takes twice as long
+        low, high = (part.to(x.dtype).contiguous() for part in self.features(x).tensor_split([edge], dim=2))
+        stem = torch.cat((self.low(low), self.high(high)), dim=2)
         skip1, _ = self.enc1_transformer(self.enc1(stem))
         skip2, scores = self.enc2_transformer(self.enc2(self.down2(skip1)))
         z, scores = self.enc3_transformer(self.enc3(self.down3(skip2)), scores)
@@ -287,9 +302,11 @@ class Mini(Network):
         z, _ = self.dec2_transformer(self.dec2(add(self.up2(z), skip2)), scores)
         z, _ = self.dec1_transformer(self.dec1(add(self.up1(z), skip1)))
         z = torch.cat((z, stem), dim=-1)
-        places = edge // LOW_STRIDE
-        z = torch.cat((self.low_out(z[:, :, :places]), self.high_out(z[:, :, places:])), dim=2)
-        return z.permute(0, 3, 1, 2)
+        places = [edge // self.stride]
+        (z_low, z_high), (c_low, c_high) = (x.tensor_split(places, dim=2) for x in (z, self.context(z)))
+        z_low = torch.cat((z_low, gelu(add(self.low_detail(low), c_low))), dim=-1)
+        z_high = torch.cat((z_high, gelu(add(self.high_detail(high), c_high))), dim=-1)
+        return torch.cat((self.low_out(z_low), self.high_out(z_high)), dim=2).permute(0, 3, 1, 2)
 
     def cast(self, dtype: torch.dtype) -> Self:
         """Compute convolutions, matrices and attention in `dtype`; norms and rotary angles stay as they are."""

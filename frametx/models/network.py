@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from frametx.errors import ModelLimitError
 from frametx.models.convolutions import Conv
 from frametx.models.layers import MultichannelLinear
+from frametx.spectrum import Framing
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -38,7 +39,7 @@ class Network(nn.Module):
         feeding: What the input's channels are.
         bears_rounding: Whether half precision changes masks by little; `auto` runs others in float32.
         usual_window: Frames a chunk owns and sees more on either side, where a network does best with a size of its own.
-        n_fft: Size of the STFT in samples; the network sees its lower `n_fft / 2` bins.
+        framing: The STFT; the network sees its lower `n_fft / 2` bins.
         in_channels: Channels of the input.
         out_channels: Channels of the mask.
         max_width: The most frames a window may have, None for no limit.
@@ -49,17 +50,19 @@ class Network(nn.Module):
     bears_rounding: ClassVar[bool] = True
     usual_window: ClassVar[tuple[int, int] | None] = None
 
-    def __init__(self, *, in_channels: int, out_channels: int, n_fft: int, max_width: int | None = None) -> None:
+    def __init__(
+        self, *, in_channels: int, out_channels: int, n_fft: int, hop: int | None = None, max_width: int | None = None
+    ) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.n_fft = n_fft
+        self.framing = Framing(n_fft, hop or n_fft // 2)
         self.max_width = max_width
 
     @property
     def n_bins(self) -> int:
         """Bins the network sees: all but the highest."""
-        return self.n_fft // 2
+        return self.framing.n_bins
 
     @classmethod
     @abstractmethod

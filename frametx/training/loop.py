@@ -94,7 +94,7 @@ class Trainer:
             process.share_of(phase.batch)
         self.average = Average(self.network, config.optimiser.ema)
         self.optimiser = optimiser_for(self.network, config.optimiser)
-        self.loss = SeparationLoss(config.loss, self.network.n_fft).to(process.device)
+        self.loss = SeparationLoss(config.loss, self.network.framing).to(process.device)
         self.adversary = Adversary(config.adversary, process.device) if config.adversary.weight else None
         self._stop = config.stop_after or config.total_steps
         self.best = -float("inf")
@@ -185,7 +185,7 @@ class Trainer:
         with torch.no_grad():
             if phase.denoise:
                 stems = torch.stack([stems[:, 0], self._noise(stems[:, 0], phase, turn)], dim=1)
-            spectra = spectra_of(stems, headroom_db, self.network.n_fft)
+            spectra = spectra_of(stems, headroom_db, self.network.framing)
             features = feed(self.network, spectra, phase.frames)
             spectra = spectra.last(phase.frames)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):

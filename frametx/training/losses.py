@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from frametx.errors import TrainingError
-from frametx.spectrum import SAMPLE_RATE
+from frametx.spectrum import SAMPLE_RATE, Framing
 
 if TYPE_CHECKING:
     from frametx.training.config import LossConfig
@@ -29,19 +29,19 @@ class SeparationLoss(nn.Module):
 
     Args:
         config: Weights of the terms.
-        n_fft: Size of the STFT.
+        framing: The STFT.
 
     Raises:
         TrainingError: The mel term is wanted and torchaudio does not work here.
     """
 
-    def __init__(self, config: LossConfig, n_fft: int) -> None:
+    def __init__(self, config: LossConfig, framing: Framing) -> None:
         super().__init__()
         self.config = config
-        self.n_fft = n_fft
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.framing = framing
+        self.register_buffer("window", torch.hann_window(framing.n_fft), persistent=False)
         self.window: Tensor
-        bands = mel_bands(n_fft, config.mel_bands) if config.mel else torch.empty(0)
+        bands = mel_bands(framing.n_fft, config.mel_bands) if config.mel else torch.empty(0)
         self.register_buffer("bands", bands, persistent=False)
         self.bands: Tensor
 
@@ -109,7 +109,7 @@ class SeparationLoss(nn.Module):
     def _waveform(self, spectrum: Tensor) -> Tensor:
         b, c, _, t = spectrum.shape
         whole = torch.cat([spectrum, spectrum.new_zeros(b, c, 1, t)], dim=2).flatten(0, 1)
-        wave = torch.istft(whole, self.n_fft, self.n_fft // 2, window=self.window)
+        wave = torch.istft(whole, self.framing.n_fft, self.framing.hop, window=self.window)
         return wave.view(b, c, -1)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from frametx.models.network import Feeding, Network
-from frametx.spectrum import middle_and_side
+from frametx.spectrum import Framing, middle_and_side
 
 HISTORY_WINDOWS = 3
 
@@ -38,24 +38,23 @@ class Spectra:
 
 def samples_for(network: Network, n_frames: int) -> int:
     """Samples an item needs so that the network gets `n_frames` frames (and, if it looks back, those before)."""
-    hop = network.n_fft // 2
     windows = HISTORY_WINDOWS if network.feeding is Feeding.HISTORY else 1
-    return (windows * n_frames + 1) * hop
+    return (windows * n_frames - 1) * network.framing.hop + network.framing.n_fft
 
 
-def spectra_of(stems: Tensor, headroom_db: Tensor, n_fft: int) -> Spectra:
+def spectra_of(stems: Tensor, headroom_db: Tensor, framing: Framing) -> Spectra:
     """Transform stems.
 
     Args:
-        stems: Instrumental and vocals, `[b 2 c n]` with `n = (t + 1) * n_fft / 2`.
+        stems: Instrumental and vocals, `[b 2 c n]` with `n = (t - 1) * hop + n_fft`.
         headroom_db: By how much the song's peak lies above the crop's, `[b]`.
-        n_fft: Size of the STFT.
+        framing: The STFT.
     """
     b, s, c, n = stems.shape
-    window = torch.hann_window(n_fft, device=stems.device)
+    window = torch.hann_window(framing.n_fft, device=stems.device)
     flat = stems.reshape(b * s * c, n)
-    spectrum = torch.stft(flat, n_fft, n_fft // 2, window=window, center=False, return_complex=True)
-    spectrum = spectrum[:, :-1].reshape(b, s, c, n_fft // 2, -1)
+    spectrum = torch.stft(flat, framing.n_fft, framing.hop, window=window, center=False, return_complex=True)
+    spectrum = spectrum[:, :-1].reshape(b, s, c, framing.n_bins, -1)
     peak = spectrum.sum(dim=1).abs().amax(dim=(1, 2, 3)) * 10 ** (headroom_db / 20)
     spectrum = spectrum / peak.clamp(min=1e-6).view(b, 1, 1, 1, 1)
     return Spectra(spectrum[:, 0], spectrum[:, 1])

@@ -19,7 +19,6 @@ from frametx.pairs import find_pairs, read_pair
 
 DATA = Path(__file__).parent.parent / "data"
 WEIGHTS = Path(frametx.models.__file__).parent / "mini.safetensors"
-N_FFT, HOP = 2048, 1024
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +34,15 @@ def song() -> tuple[np.ndarray, np.ndarray]:
 
 def removed(network: Network, mix: np.ndarray) -> np.ndarray:
     """What the network takes for vocals."""
-    window = torch.hann_window(N_FFT)
-    wave = torch.from_numpy(mix[:, : mix.shape[1] // HOP * HOP])
-    spectrum = torch.stft(wave, N_FFT, HOP, window=window, pad_mode="constant", return_complex=True)
+    n_fft, hop = network.framing.n_fft, network.framing.hop
+    window = torch.hann_window(n_fft)
+    wave = torch.from_numpy(mix[:, : mix.shape[1] // hop * hop])
+    spectrum = torch.stft(wave, n_fft, hop, window=window, pad_mode="constant", return_complex=True)
     feeder = Masker(name="mini", network=network, device=torch.device("cpu")).feeder(float(spectrum.abs().max()))
     with torch.inference_mode():
         mask = feeder(spectrum[None, :, :-1], torch.ones(1, spectrum.shape[-1], dtype=torch.bool))[0]
     mask = torch.cat([mask, mask[:, -1:]], dim=1)
-    return torch.istft((1 - mask) * spectrum, N_FFT, HOP, window=window, length=wave.shape[1]).numpy()
+    return torch.istft((1 - mask) * spectrum, n_fft, hop, window=window, length=wave.shape[1]).numpy()
 
 
 def decibel(energy: np.ndarray, other: np.ndarray) -> float:
@@ -77,4 +77,4 @@ def test_music_without_a_voice_stays(network, song):
 def test_silence_is_no_trouble(network):
     """Digital silence gives a finite mask."""
     with torch.inference_mode():
-        assert torch.isfinite(network(torch.zeros(1, 4, 1024, 8))).all()
+        assert torch.isfinite(network(torch.zeros(1, 4, network.n_bins, 8))).all()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from frametx.models.detect import architecture_of
 from frametx.models.mini import Mini
+from frametx.spectrum import Framing
 from frametx.windows import WindowOptions, plans
 
 
@@ -15,20 +16,25 @@ def shapes_of(network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
     return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
 
 
-def small() -> Mini:
+def small(stride: int = 8) -> Mini:
     torch.manual_seed(0)
-    return Mini(channels=(8, 12, 16), maps=(2, 3, 3), hidden=(16, 20, 24), heads=2, n_fft=256).eval()
+    sizes = {"channels": (8, 12, 16), "maps": (2, 3, 3), "hidden": (16, 20, 24), "heads": 2, "detail": 12}
+    return Mini(**sizes, n_fft=256, stride=stride).eval()
 
 
 def magnitudes(width: int, batch: int = 1) -> Tensor:
     return torch.rand(batch, 4, 128, width, generator=torch.Generator().manual_seed(1)) ** 4
 
 
-def test_sizes_are_read_back_from_the_tensors():
-    """A network built from the shapes alone has the same tensors."""
-    shapes = shapes_of(small())
+@pytest.mark.parametrize("stride", [4, 8])
+def test_sizes_are_read_back_from_the_tensors(stride):
+    """A network built from the shapes alone has the same tensors and the same STFT."""
+    network = small(stride)
+    shapes = shapes_of(network)
     assert architecture_of(shapes) is Mini
-    assert shapes_of(Mini(**Mini.sizes_from(shapes))) == shapes
+    again = Mini(**Mini.sizes_from(shapes))
+    assert shapes_of(again) == shapes
+    assert again.framing == network.framing == Framing(n_fft=256, hop=512 // stride)
 
 
 @pytest.mark.parametrize("width", [1, 7, 130])

@@ -11,6 +11,7 @@ import torch
 
 from frametx.errors import AudioError, TrainingError
 from frametx.models.mini import Mini
+from frametx.spectrum import Framing
 from frametx.training.augment import LEVEL, Augmenter, active_rms, at_level, band_limited
 from frametx.training.config import AugmentConfig, LossConfig, MixingConfig, Source
 from frametx.training.data import Mixer, Mixtures, Numbers, Recordings, batches
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RATE = 44100
+FRAMING = Framing(n_fft=256, hop=128)
 PLAIN = AugmentConfig(speed=0.0, swap=0.0, width=0.0, spread=0.0, narrow=0.0, band_limit=0.0)
 
 
@@ -218,17 +220,17 @@ class TestBadRecordings:
 class TestLoss:
     def spectra(self) -> Spectra:
         stems = torch.from_numpy(np.stack([noise(33 * 128, 1), noise(33 * 128, 2)]))[None]
-        return spectra_of(stems, torch.zeros(1), 256)
+        return spectra_of(stems, torch.zeros(1), FRAMING)
 
     def test_spectra_are_relative_to_the_peak(self):
         """The mixture's largest magnitude is 1, less the headroom."""
         stems = torch.from_numpy(np.stack([noise(33 * 128, 1), noise(33 * 128, 2)]))[None]
         assert self.spectra().mix.abs().max() == pytest.approx(1.0, rel=0.02)
-        assert spectra_of(stems, torch.tensor([20.0]), 256).mix.abs().max() == pytest.approx(0.1, rel=0.02)
+        assert spectra_of(stems, torch.tensor([20.0]), FRAMING).mix.abs().max() == pytest.approx(0.1, rel=0.02)
 
     def test_mini_reads_middle_and_side(self):
         """A mono song has a silent side and a middle as loud as its left; out of phase it is the other way."""
-        network = Mini(n_fft=256, heads=2)
+        network = Mini(n_fft=256, heads=2, stride=4)
         mono = self.spectra().instrumental[:, :1]
         for turned, (silent, loud) in ((mono, (3, 2)), (-mono, (2, 3))):
             song = torch.cat([mono, turned], dim=1)
@@ -242,7 +244,7 @@ class TestLoss:
         """Every term prefers the ideal ratio mask to half of everything, and that to nothing."""
         spectra = self.spectra()
         weights = dict.fromkeys(("complex", "root"), 0.0) | {term: 1.0}
-        loss = SeparationLoss(LossConfig(**weights, mel_bands=16), 256)
+        loss = SeparationLoss(LossConfig(**weights, mel_bands=16), FRAMING)
         played, sung = spectra.instrumental.abs(), spectra.vocals.abs()
         masks = [played / (played + sung), torch.full_like(played, 0.5), torch.zeros_like(played)]
         best, middle, worst = (float(loss(mask, spectra)[term]) for mask in masks)
@@ -250,7 +252,7 @@ class TestLoss:
 
     def test_loudness_does_not_matter(self):
         """A song ten times quieter has the same loss."""
-        loss = SeparationLoss(LossConfig(), 256)
+        loss = SeparationLoss(LossConfig(), FRAMING)
         spectra = self.spectra()
         quiet = Spectra(spectra.instrumental / 10, spectra.vocals / 10)
         mask = torch.full_like(spectra.mix.abs(), 0.3)

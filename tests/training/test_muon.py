@@ -28,7 +28,7 @@ def test_small_matrices_norms_and_biases_step_as_with_adamw():
     changed = {}
     for kind in ("adamw", "muon"):
         torch.manual_seed(0)
-        network = Mini(channels=(32, 32, 32), maps=(2, 2, 2), hidden=(32, 32, 32), heads=1, n_fft=256)
+        network = Mini(channels=(32, 32, 32), maps=(2, 2, 2), hidden=(32, 32, 32), heads=1, n_fft=256, stride=4)
         optimiser = optimiser_for(network, OptimiserConfig(kind=kind))
         network(torch.rand(1, 4, 128, 16)).sigmoid().mean().backward()
         optimiser.step()

@@ -1,7 +1,7 @@
 # mypy: ignore-errors
 """The program that made the weights in the package, as it ran; a record, not maintained. `frametx train` grew from it.
 
-    FROM=mini.safetensors END=HH:MM MUON=1 LR=1e-3 FRESH=0.5 EMA=0.999 BATCH=2 OUT=run \
+    FROM=mini.safetensors END=HH:MM MUON=1 LR=1e-3 FRESH=0.9 EMA=0.999 BATCH=1 OUT=run \
         torchrun --nproc-per-node 2 as_run.py DATA
 
 DATA holds what decode.py, resing.py, other_singers.py and backing.py wrote; re-sung voices were still being made while it
@@ -40,8 +40,14 @@ It ran in sittings, each going on from the weights before:
     the one after it     from 0 again, four windows a step (BATCH=2), with 96 more minutes of re-sung voices, a third of them
                          held chords, and a new schedule; up to step 1050 half of the voices had a high pass and none a low
                          shelf, and speed varied by 3.5 semitones; after that as below
-    the last sitting     from 0 again, two windows a step (BATCH=1), from step 650 on with 70 more minutes of re-sung voices, all
+    the one after that   from 0 again, two windows a step (BATCH=1), from step 650 on with 70 more minutes of re-sung voices, all
                          low, and a new schedule
+    all up to there      windows of 2048 samples, without what the network has for single bins, and with `scale` and `shift`
+                         learned; three of five mixtures new, and later every second; voices moved as far up as down; Muon's
+                         matrices all made orthogonal by every process, in float32
+    the last sitting     what stands below: from 0 again, from the weights of 20 minutes more as before, `widened`; two windows a
+                         step, and a new schedule; up to step 968 still every second mixture new and voices moved as far up as
+                         down
 """
 
 import copy, math, os, sys, time
@@ -120,6 +126,11 @@ def active_rms(x):
 
 def ratio_of(rng, p=0.5, spread=3.0):
     return float(2 ** (rng.uniform(-spread, spread) / 12)) if rng.random() < p else 1.0
+
+
+def voice_ratio(rng):
+    """Voices are rather sung lower than higher: most recordings are of high ones."""
+    return float(2 ** (rng.uniform(-8, 4) / 12)) if rng.random() < 0.75 else 1.0
 
 
 def stereo(x, rng):
@@ -420,7 +431,7 @@ class Mixer:
         x = 0
         for _ in range(int(rng.integers(3, 6))):
             pool = self.any_sung(rng)
-            v = pool.crop(rng, n, ratio_of(rng, 0.7, 5), active=True)
+            v = pool.crop(rng, n, voice_ratio(rng), active=True)
             v = v * (0.1 / max(1e-4, active_rms(v))) * rng.uniform(0.4, 1)
             x = x + spread(stereo(v, rng), rng)
         return sing_effects(np.ascontiguousarray(x, dtype=np.float32), rng, 1.2)
@@ -436,19 +447,19 @@ class Mixer:
                 1.0,
             )
         if u < 0.3:
-            v = stereo(self.any_sung(rng).crop(rng, n, ratio_of(rng, 0.7, 4), active=True), rng)
+            v = stereo(self.any_sung(rng).crop(rng, n, voice_ratio(rng), active=True), rng)
             return sing_effects(harmony(v, rng) if u < 0.27 else chops(v, rng), rng, 1.0)
         u = rng.random()
         if u < 0.2:
-            return sing_effects(stereo(self.cc0voc.crop(rng, n, ratio_of(rng, 0.8, 5), active=True), rng), rng, 0.3)
+            return sing_effects(stereo(self.cc0voc.crop(rng, n, voice_ratio(rng), active=True), rng), rng, 0.3)
         if u < 0.93:
             pool = self.songs if u < 0.38 else self.sung if u < 0.55 else self.spoken
             return sing_effects(
-                stereo(pool.crop(rng, n, ratio_of(rng, 0.6, 5), active=True), rng),
+                stereo(pool.crop(rng, n, voice_ratio(rng), active=True), rng),
                 rng,
                 1.0 if rng.random() < 0.7 else 0.25,
             )
-        return sing_effects(stereo(self.speech.crop(rng, n, ratio_of(rng, 0.5, 3), active=True), rng), rng, 1.0)
+        return sing_effects(stereo(self.speech.crop(rng, n, voice_ratio(rng), active=True), rng), rng, 1.0)
 
     def music(self, rng, n):
         u = rng.random()
@@ -536,7 +547,7 @@ class Mixer:
         return np.stack([A * g, V * g]).astype(np.float32)
 
 
-HOP, NFFT, SR = 1024, 2048, 44100
+HOP, NFFT, SR = 1024, 4096, 44100
 
 
 class Stream(IterableDataset):
@@ -549,37 +560,43 @@ class Stream(IterableDataset):
         m = Mixer()
         rng = np.random.default_rng(self.seed)
         while True:
-            yield torch.from_numpy(np.stack([m.again(rng, (self.frames + 1) * HOP) for _ in range(self.batch)]))
+            yield torch.from_numpy(np.stack([m.again(rng, (self.frames + 3) * HOP) for _ in range(self.batch)]))
 
 
 window = torch.hann_window(NFFT)
 
 
 def spec(x):  # [..., n] -> [..., f t]
-    s = torch.stft(x.flatten(0, -2), NFFT, HOP, window=window, center=False, return_complex=True)[:, :1024]
+    s = torch.stft(x.flatten(0, -2), NFFT, HOP, window=window, center=False, return_complex=True)[:, : NFFT // 2]
     return s.unflatten(0, x.shape[:-1])
 
 
-def loss_of(net, stems):
-    with torch.no_grad():
-        S = spec(stems)
-        A, V = S[:, 0], S[:, 1]
-        X = A + V
-        mag = X.abs()
-        peak = mag.amax((1, 2, 3), keepdim=True) * 10 ** (torch.rand(len(mag), 1, 1, 1) * 12 / 20) + 1e-6
-        mag = mag / peak
-        ph = (X / peak).conj() / mag.clamp(min=1e-9)
-        AP = A / peak * ph
-        re, im2 = AP.real, AP.imag**2
-        a5 = (A.abs() / peak + 1e-7).sqrt()
-        v5 = (V.abs() / peak + 1e-7).sqrt()
-        nc = mag.mean((1, 2, 3), keepdim=True) + 1e-6
-        n5 = (mag + 1e-7).sqrt().mean((1, 2, 3), keepdim=True)
-        MS = torch.stack([(X[:, 0] + X[:, 1]).abs(), (X[:, 0] - X[:, 1]).abs()], 1) / 2 / peak
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        M = net(torch.cat([mag, MS], 1))
-    M = M.float().sigmoid()
-    Y = M * mag
+def prepared(S, u):
+    """From real views of the stems' spectra: what the network and the loss need."""
+    A, V = S[:, 0], S[:, 1]
+    X = A + V
+    mag = (X[..., 0] ** 2 + X[..., 1] ** 2).sqrt()
+    peak = mag.amax((1, 2, 3), keepdim=True) * 10 ** (u * 12 / 20) + 1e-6
+    power = X[..., 0] ** 2 + X[..., 1] ** 2 + 1e-18
+    # the instrumental, turned by the mixture's phase
+    cos = (A[..., 0] * X[..., 0] + A[..., 1] * X[..., 1]) / power.sqrt() / peak
+    sin = (A[..., 1] * X[..., 0] - A[..., 0] * X[..., 1]) / power.sqrt() / peak
+    a5 = ((A[..., 0] ** 2 + A[..., 1] ** 2).sqrt() / peak + 1e-7).sqrt()
+    v5 = ((V[..., 0] ** 2 + V[..., 1] ** 2).sqrt() / peak + 1e-7).sqrt()
+    mid, side = X[:, 0] + X[:, 1], X[:, 0] - X[:, 1]
+    ms = (
+        torch.stack([(mid[..., 0] ** 2 + mid[..., 1] ** 2).sqrt(), (side[..., 0] ** 2 + side[..., 1] ** 2).sqrt()], 1)
+        / 2
+        / peak
+    )
+    mag = mag / peak
+    return torch.cat([mag, ms], 1), cos, sin**2, a5, v5
+
+
+def compared(L, mag, re, im2, a5, v5):
+    nc = mag.mean((1, 2, 3), keepdim=True) + 1e-6
+    n5 = (mag + 1e-7).sqrt().mean((1, 2, 3), keepdim=True)
+    Y = L.float().sigmoid() * mag
     e2 = (Y - re) ** 2 + im2
     lc = (((e2 + 1e-12).sqrt()) / nc).mean()
     # log of the error's energy: what SDR measures; flattens 20 dB below the mixture
@@ -590,11 +607,23 @@ def loss_of(net, stems):
     return lc, ls
 
 
+if os.environ.get("COMPILE", "1") == "1":
+    prepared, compared = torch.compile(prepared, dynamic=False), torch.compile(compared, dynamic=False)
+
+
+def loss_of(net, stems):
+    with torch.no_grad():
+        x, re, im2, a5, v5 = prepared(torch.view_as_real(spec(stems)), torch.rand(len(stems), 1, 1, 1))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        L = net(x)
+    return compared(L, x[:, :2], re, im2, a5, v5)
+
+
 def separate(net, x):
     S = torch.stft(x, NFFT, HOP, window=window, center=True, pad_mode="constant", return_complex=True)
     mag = S.abs()
     ms = torch.stack([(S[0] + S[1]).abs(), (S[0] - S[1]).abs()]) / 2
-    M = net((torch.cat([mag, ms]) / mag.max())[None, :, :1024]).sigmoid()[0]
+    M = net((torch.cat([mag, ms]) / mag.max())[None, :, : NFFT // 2]).sigmoid()[0]
     M = torch.cat([M, torch.zeros(2, 1, M.shape[-1])], 1)
     return torch.istft(M * S, NFFT, HOP, window=window, center=True, length=x.shape[-1])
 
@@ -654,28 +683,64 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self):
+        """Every process makes the matrices orthogonal whose turn is its own, and all share what they made."""
+        shared = torch.distributed.is_initialized()
+        rank, world = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if shared else (0, 1)
         for g in self.param_groups:
-            for p in g["params"]:
+            cost = lambda p: p.numel() * min(p.flatten(1).shape if p.ndim == 4 else p.shape[-2:])
+            ordered = sorted(g["params"], key=cost, reverse=True)
+            flat = torch.zeros(sum(p.numel() for p in ordered))
+            parts = flat.split([p.numel() for p in ordered])
+            for i, (p, part) in enumerate(zip(ordered, parts)):
                 st = self.state[p]
                 if "m" not in st:
                     st["m"] = torch.zeros_like(p)
                 st["m"].lerp_(p.grad, 1 - g["momentum"])
+                if (0, 1, 1, 0)[i % 4] % world != rank:
+                    continue
                 d = p.grad.lerp(st["m"], g["momentum"])
-                x = d.flatten(1) if d.ndim == 4 else d
-                y = orthogonal(x)
+                part.copy_(orthogonal(d.flatten(1) if d.ndim == 4 else d).flatten())
+            if world > 1:
+                torch.distributed.all_reduce(flat)
+            for p, part in zip(ordered, parts):
+                size = p.flatten(1).shape[-2:] if p.ndim == 4 else p.shape[-2:]
                 p.mul_(1 - g["lr"] * g["weight_decay"])
-                p.add_(y.reshape(p.shape), alpha=-g["lr"] * 0.2 * max(x.shape[-2:]) ** 0.5)
+                p.add_(part.view_as(p), alpha=-g["lr"] * 0.2 * max(size) ** 0.5)
 
 
 def orthogonal(x):
+    """By five steps of a Newton-Schulz iteration, in bfloat16 as its author does; batched products fused with sums."""
     turned = x.shape[-2] > x.shape[-1]
     if turned:
         x = x.transpose(-1, -2)
+    shape = x.shape
+    x = x.reshape(-1, *shape[-2:])
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    if min(shape[-2:]) >= 64 and len(x) > 1:
+        x = x.bfloat16()
     for _ in range(5):
-        a = x @ x.transpose(-1, -2)
-        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+        a = torch.bmm(x, x.transpose(-1, -2))
+        b = torch.baddbmm(a, a, a, beta=-4.7750, alpha=2.0315)
+        x = torch.baddbmm(x, b, x, beta=3.4445)
+    x = x.float().reshape(shape)
     return x.transpose(-1, -2) if turned else x
+
+
+def widened(weights, net):
+    """Weights for windows of 2048 samples, for those of 4096: each bin becomes two; what is new begins at random, unheard."""
+    out = dict(net.state_dict())
+    for k, v in weights.items():
+        if k in ("scale", "shift"):
+            v = v.repeat_interleave(2, 2)
+        elif k in ("low.linear.weight", "high.linear.weight"):
+            v = v.view(len(v), -1, 7).repeat_interleave(2, 1).flatten(1) / 2
+        elif k in ("low_out.linear.weight", "high_out.linear.weight"):
+            v = v.view(-1, 2, v.shape[1]).repeat_interleave(2, 0).flatten(0, 1)
+            v = torch.nn.functional.pad(v, (0, net.context.out_features))
+        elif k in ("low_out.linear.bias", "high_out.linear.bias"):
+            v = v.view(-1, 2).repeat_interleave(2, 0).flatten()
+        out[k] = v
+    return out
 
 
 def main():
@@ -692,9 +757,13 @@ def main():
     net = Mini()
     from safetensors.torch import load_file
 
-    net.load_state_dict({k: v.float() for k, v in load_file(os.environ["FROM"]).items()})
+    weights = {k: v.float() for k, v in load_file(os.environ["FROM"]).items()}
+    net.load_state_dict(weights if "context.weight" in weights else widened(weights, net))
     net.train()
-    named = dict(net.named_parameters())
+    net.scale.requires_grad_(False)
+    net.shift.requires_grad_(False)
+    net.features = torch.compile(net.features, dynamic=False)
+    named = {k: p for k, p in net.named_parameters() if p.requires_grad}
     inner = {}
     if os.environ.get("MUON") == "1":
         inner = {
@@ -765,19 +834,19 @@ def main():
         lc, ls = loss_of(net, x)
         loss = lc + ls
         loss.backward()
-        grads = torch.cat([p.grad.flatten() for p in net.parameters()] + [loss.detach().reshape(1)])
+        grads = torch.cat([p.grad.flatten() for p in named.values()] + [loss.detach().reshape(1)])
         if world > 1:
             torch.distributed.all_reduce(grads)
             grads /= world
             at = 0
-            for p in net.parameters():
+            for p in named.values():
                 p.grad.copy_(grads[at : at + p.numel()].view_as(p))
                 at += p.numel()
         if not torch.isfinite(grads).all():
             print("nan", flush=True)
             net.zero_grad()
             continue
-        gn = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        gn = torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
         for o in opts:
             o.step()
         net.zero_grad(set_to_none=True)
