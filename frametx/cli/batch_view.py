@@ -95,15 +95,17 @@ class TextView:
 
 
 class JsonView:
-    """Every event as a line of JSON on stdout; when nobody reads any more the work still goes on."""
+    """Every event as a line of JSON on stdout; when it takes no more the work still goes on."""
 
     def __call__(self, event: Event) -> None:
         """Write an event."""
         try:
             sys.stdout.write(event.to_json() + "\n")
             sys.stdout.flush()
-        except BrokenPipeError:
+        except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not isinstance(error, BrokenPipeError):  # whoever closed the pipe knows that
+                say(f"note: no more events can be written to stdout: {error.strerror or error}; the work goes on")
 
 
 @contextmanager

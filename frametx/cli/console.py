@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from rich.console import Console
 
 console = Console(stderr=True, highlight=False)
 
 
 def say(message: str) -> None:
-    """Print one plain line for people."""
-    console.print(message, markup=False, soft_wrap=True)
+    """Print one plain line for people; where stderr takes no more, on a full disk, say, the work goes on without."""
+    with suppress(OSError):
+        console.print(message, markup=False, soft_wrap=True)
 
 
 def say_error(message: str, hint: str | None) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -381,6 +383,18 @@ def test_one_song_alone_goes_through_a_pipe(frametx, library, tiny_checkpoint):
     """Several songs cannot share one stdout, and events cannot share it with a song."""
     assert frametx("separate", "music/a.wav", "music/x/b.flac", "-o", "-", "-m", tiny_checkpoint).code == 2
     assert frametx("separate", "music/a.wav", "-o", "-", "--json", "-m", tiny_checkpoint).code == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_full_disk_below_a_log_stops_no_batch(frametx, library, tiny_checkpoint, tmp_path, monkeypatch, stream):
+    """Events or messages that nobody can write down any more cost no song; of lost events stderr tells."""
+    with contextlib.suppress(OSError), Path("/dev/full").open("w") as full:  # closing it fails, too
+        monkeypatch.setattr(sys, stream, full)
+        outcome = frametx("separate", "music", "-m", tiny_checkpoint, *(["--json"] if stream == "stdout" else []))
+    assert outcome.code == 0, outcome.err
+    assert stems_in(tmp_path / "separated") == ["a_Instrumental.flac", "a_Vocals.flac"]
+    assert ("no more events can be written to stdout: No space left" in outcome.err) == (stream == "stdout")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
