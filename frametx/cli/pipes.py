@@ -7,7 +7,7 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from frametx.errors import AudioError, UsageError
 
@@ -35,11 +35,24 @@ def without_pipes(inputs: list[Path], output: Path) -> Iterator[tuple[list[Path]
         return
     if PIPE in inputs and len(inputs) != 1:
         raise _several()
+    if output == PIPE and sys.stdout is None:
+        raise UsageError("stdout is closed", "redirect it: frametx separate song.flac -o - > instrumental.flac")
     if output == PIPE and sys.stdout.isatty():
         raise UsageError("stdout is a terminal", "redirect it: frametx separate song.flac -o - > instrumental.flac")
     with _temporary_folder() as folder:
         songs = [_from_stdin(Path(folder))] if inputs == [PIPE] else inputs
         yield songs, Path(folder) / "out" if output == PIPE else output
+
+
+def open_stdin() -> BinaryIO:
+    """The bytes of stdin.
+
+    Raises:
+        AudioError: It is closed.
+    """
+    if sys.stdin is None:
+        raise AudioError("stdin is closed", "pipe something into it: frametx separate - < song.flac")
+    return sys.stdin.buffer
 
 
 def refuse_several(songs: Sequence[SongFile]) -> None:
@@ -82,9 +95,10 @@ def _several() -> UsageError:
 
 def _from_stdin(folder: Path) -> Path:
     song = folder / "stdin"
+    stdin = open_stdin()
     try:
         with song.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+            shutil.copyfileobj(stdin, file, 1 << 20)
     except OSError as error:
         raise AudioError(f"stdin cannot be copied into {folder}: {error.strerror or error}", _OTHER_FOLDER) from error
     if song.stat().st_size == 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +13,7 @@ import typer
 
 from frametx.cli import separate_options as options
 from frametx.cli.console import say
-from frametx.cli.pipes import PIPE, refuse_several, to_stdout, without_pipes
+from frametx.cli.pipes import PIPE, open_stdin, refuse_several, to_stdout, without_pipes
 from frametx.cli.times import seconds_from
 from frametx.cli.window_options import window_options
 from frametx.errors import EXIT_FAILED, AudioError, UsageError
@@ -172,7 +171,7 @@ def _inputs(named: list[Path] | None, list_file: Path | None) -> list[Path]:
     inputs = list(named or [])
     if list_file is not None:
         try:
-            listed = sys.stdin.buffer.read() if list_file == PIPE else list_file.read_bytes()
+            listed = open_stdin().read() if list_file == PIPE else list_file.read_bytes()
         except OSError as error:
             raise AudioError(f"the list {list_file} cannot be read: {error.strerror}") from error
         # names are bytes to the system, and those that are not UTF-8 come through as they are

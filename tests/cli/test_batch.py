@@ -397,6 +397,18 @@ def test_a_full_disk_below_a_log_stops_no_batch(frametx, library, tiny_checkpoin
     assert ("no more events can be written to stdout: No space left" in outcome.err) == (stream == "stdout")
 
 
+def test_what_is_closed_is_said(frametx, library, tiny_checkpoint, monkeypatch):
+    """Without stdin or stdout, as some services start programs, - is an error with a message."""
+    monkeypatch.setattr(sys, "stdin", None)
+    outcome = frametx("separate", "-", "-m", tiny_checkpoint)
+    assert (outcome.code, outcome.err.splitlines()[0]) == (1, "error: stdin is closed")
+    outcome = frametx("separate", "--from-file", "-", "-m", tiny_checkpoint)
+    assert (outcome.code, outcome.err.splitlines()[0]) == (1, "error: stdin is closed")
+    monkeypatch.setattr(sys, "stdout", None)
+    outcome = frametx("separate", library / "a.wav", "-o", "-", "-m", tiny_checkpoint)
+    assert (outcome.code, outcome.err.splitlines()[0]) == (2, "error: stdout is closed")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_an_interruption_leaves_nothing_half_written(make_song, tiny_checkpoint, tmp_path, frametx_process):
     """Ctrl-C in the middle of a song: exit 130, a summary that says so, no file with a final or a partial name."""
