@@ -57,6 +57,11 @@ def check_room(folder: Path, needed_bytes: int) -> None:
     free = free_bytes(folder)
     if free is not None and free < needed_bytes + RESERVE_BYTES:
         raise AudioError(
-            f"the stems need about {needed_bytes / 2**20:.0f} MiB, and {folder} has {free / 2**20:.0f} MiB left",
-            "free some space, choose another output folder with -o, or a smaller format with -f",
+            f"the stems need about {_mebibytes(needed_bytes)}, {_mebibytes(RESERVE_BYTES)} are to stay free, "
+            f"and the disk of {folder} has {_mebibytes(free)} left",
+            "free some space, choose another output folder with -o (TMPDIR, if that is -), or a smaller format with -f",
         )
+
+
+def _mebibytes(n_bytes: int) -> str:
+    return f"{n_bytes / 2**20:.0f} MiB" if n_bytes >= 10 * 2**20 else f"{n_bytes / 2**20:.1f} MiB"

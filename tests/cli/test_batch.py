@@ -428,11 +428,12 @@ def test_an_interruption_leaves_nothing_half_written(make_song, tiny_checkpoint,
 
 
 def test_a_full_disk_is_said_before_work(frametx, library, tiny_checkpoint, tmp_path, monkeypatch):
-    """The song fails with what is needed and what is there, before anything is computed."""
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    """The song fails with what is needed, what is to stay free and what is there, before anything is computed."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 3 * 2**20))
     outcome = frametx("separate", "music/a.wav", "-m", tiny_checkpoint)
     assert outcome.code == 1
-    assert "MiB left" in outcome.err
+    assert "64 MiB are to stay free" in outcome.err
+    assert "3.0 MiB left" in outcome.err
     assert stems_in(tmp_path / "separated") == [] if (tmp_path / "separated").exists() else True
 
 
