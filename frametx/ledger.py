@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from frametx import __version__
 from frametx.audio.tags import read_tags
 from frametx.errors import AudioError
-from frametx.provenance import TAG, known_sha256
+from frametx.provenance import TAG, is_of_a_part, known_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +46,7 @@ class _Entry:
     song_path: Path | None
     song_sha256: str
     key: str
+    is_whole: bool
 
     def is_wanted(self, song: Path, recipe: Recipe) -> bool:
         """Whether this is what a song and a recipe give."""
@@ -194,7 +195,7 @@ class Ledger:
         for stem in values["stems"].values():
             stamp, song_stamp = _Stamp(stem["size"], stem["mtime_ns"]), _Stamp(song["size"], song["mtime_ns"])
             self._entries[str(stem["path"])] = _Entry(
-                stamp, song_stamp, Path(song["path"]), song["sha256"], values["key"]
+                stamp, song_stamp, Path(song["path"]), song["sha256"], values["key"], _is_whole(values)
             )
 
     def _append(self, values: dict[str, Any]) -> None:
@@ -228,7 +229,10 @@ def _last_byte(file: Any) -> bytes:
 
 
 def _refuse_to_replace(target: Path, stamp: _Stamp, entry: _Entry | None, song: Path, recipe: Recipe) -> None:
-    """Refuse to replace a stem with that of a song unless frametx made it of that song and nobody changed it."""
+    """Refuse to replace a stem with that of a song unless frametx made it of that song and nobody changed it.
+
+    A whole song's stem is not replaced by a part's either: that is a try, and the whole may have taken an hour.
+    """
     if entry is None:
         raise AudioError(
             f"{target} exists already and is not frametx's", "replace it with --overwrite, or choose another folder"
@@ -239,12 +243,22 @@ def _refuse_to_replace(target: Path, stamp: _Stamp, entry: _Entry | None, song: 
             f"{target} is a stem of another song, {other}",
             "choose another folder with -o, tell them apart with --name, or replace it with --overwrite",
         )
+    if entry.is_whole and is_of_a_part(recipe.masks):
+        raise AudioError(
+            f"{target} holds the whole song, and now a part of it is wanted",
+            "choose another folder for it with -o, or replace it with --overwrite",
+        )
     if entry.stamp != stamp:
         wanted = "other parameters are wanted now" if entry.key != recipe.key else "the song is another now"
         raise AudioError(
             f"{target} was changed since it was written, and {wanted}",
             "replace it with --overwrite, or choose another folder",
         )
+
+
+def _is_whole(values: Mapping[str, Any]) -> bool:
+    """Whether a line of the ledger, or a stem's tag, speaks of a stem of the whole song."""
+    return not is_of_a_part(values["parameters"])
 
 
 def _stamp_of(path: Path) -> _Stamp | None:
@@ -265,6 +279,6 @@ def _entry_of_tags(target: Path) -> _Entry | None:
     """A stem's own word on where it comes from."""
     try:
         values = json.loads(read_tags(target).first(TAG) or "")
-        return _Entry(None, None, None, str(values["song_sha256"]), str(values["key"]))
+        return _Entry(None, None, None, str(values["song_sha256"]), str(values["key"]), _is_whole(values))
     except (ValueError, KeyError, TypeError):
         return None

@@ -83,6 +83,11 @@ def recipe_for(
     )
 
 
+def is_of_a_part(parameters: Mapping[str, Any]) -> bool:
+    """Tell whether parameters speak of a section of the song, not of all of it."""
+    return bool(parameters.get("start_seconds")) or parameters.get("end_seconds") is not None
+
+
 def checkpoint_sha256(path: Path) -> str:
     """The digest of a checkpoint: from its record in the cache, else computed, once a process.
 

@@ -164,6 +164,23 @@ def two_albums(make_song, tmp_path):
     return songs
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_part_does_not_replace_the_whole_song(frametx, make_song, tiny_checkpoint, tmp_path, lost):
+    """A try of a few seconds is refused where the finished stems lie; the ledger knows it, and without it the tags."""
+    run = ("separate", make_song(tmp_path / "song.wav", seconds=1), "-m", tiny_checkpoint)
+    assert frametx(*run, "--end", "0:00.5").code == 0
+    assert frametx(*run, "--end", "0:00.7").code == 0  # a part gives way to another and to the whole
+    assert frametx(*run).code == 0
+    before = times_of(tmp_path / "separated")
+    if lost:
+        (tmp_path / "separated" / ".frametx.jsonl").unlink()
+    outcome = frametx(*run, "--end", "0:00.5")
+    assert outcome.code == 1
+    assert "holds the whole song, and now a part of it is wanted" in outcome.err
+    assert times_of(tmp_path / "separated").items() <= before.items()
+    assert frametx(*run, "--end", "0:00.5", "--overwrite").code == 0
+
+
 @pytest.mark.parametrize("options", [(), ("--crop", "100")])
 def test_the_stems_of_another_song_are_not_replaced(frametx, two_albums, tiny_checkpoint, tmp_path, options):
     """A song of the same name from elsewhere is refused, run by run as within one, until --overwrite is given."""
