@@ -88,6 +88,9 @@ def _check(config: TrainingConfig, path: Path) -> None:
     for name, value, (accepts, wanted) in _limits(config):
         if not accepts(value):
             raise TrainingError(f"{path}: {name} = {value} {wanted}")
+    mixing = config.mixing
+    if mixing.no_vocals + mixing.only_vocals > 1:
+        raise TrainingError(f"{path}: mixing.no_vocals and mixing.only_vocals are shares of the same songs, above 1")
     if not any(_terms(config).values()):
         raise TrainingError(f"{path}: every loss has the weight 0", f"give one a weight: {', '.join(_terms(config))}")
     data = config.data
@@ -95,12 +98,20 @@ def _check(config: TrainingConfig, path: Path) -> None:
         raise TrainingError(
             f"{path}: there is nothing to mix", "name data.pairs, or data.instrumentals and data.vocals"
         )
+    if bool(data.instrumentals) != bool(data.vocals):
+        named, lacking = ("instrumentals", "vocals") if data.instrumentals else ("vocals", "instrumentals")
+        raise TrainingError(f"{path}: data.{named} is of no use without data.{lacking}", "name both, or pairs alone")
 
 
 Limit = tuple[Callable[[float], bool], str]
 ONE: Limit = (lambda value: value >= 1, "should be at least 1")
 ABOVE: Limit = (lambda value: 0 < value < math.inf, "should be above 0")
 NOT_BELOW: Limit = (lambda value: value >= 0, "should not be below 0")
+FINITE: Limit = (lambda value: 0 <= value < math.inf, "should be a number, not below 0")
+LEVEL: Limit = (lambda value: -120 <= value <= 120, "is no level in dB")
+DECIBELS: Limit = (lambda value: 0 <= value <= 120, "should be from 0 to 120")
+SEMITONES: Limit = (lambda value: 0 <= value <= 24, "should be from 0 to 24")
+SECOND: Limit = (lambda value: 1 <= value < math.inf, "should be a second or more")
 SHARE: Limit = (lambda value: 0 <= value <= 1, "is a share, from 0 to 1")
 DECAY: Limit = (lambda value: 0 <= value < 1, "should be from 0 to below 1")
 
@@ -111,22 +122,51 @@ def _limits(config: TrainingConfig) -> Iterator[tuple[str, float, Limit]]:
         yield from ((f"stages[{i}].{name}", getattr(stage, name), ONE) for name in ("steps", "frames", "batch"))
     for name in ("checkpoint_steps", "log_steps"):
         yield name, getattr(config, name), ONE
+    if config.stop_after is not None:
+        yield "stop_after", config.stop_after, ONE
+    yield "seed", config.seed, NOT_BELOW
     yield "data.workers", config.data.workers, NOT_BELOW
     for source in (*config.data.instrumentals, *config.data.vocals, *config.data.pairs):
-        yield f"the weight of {source.folder}", source.weight, NOT_BELOW
-    for name in ("true_pairs", "no_vocals", "only_vocals", "second_voice"):
-        yield f"mixing.{name}", getattr(config.mixing, name), SHARE
-    for name in ("speed", "swap", "width", "spread", "narrow", "band_limit", "codec"):
-        yield f"augment.{name}", getattr(config.augment, name), SHARE
-    optimiser = config.optimiser
-    yield "optimiser.learning_rate", optimiser.learning_rate, ABOVE
-    yield "optimiser.accumulate", optimiser.accumulate, ONE
-    for name in ("warmup_steps", "final_share", "weight_decay", "clip_norm"):
-        yield f"optimiser.{name}", getattr(optimiser, name), NOT_BELOW
-    for name, value in (("ema", optimiser.ema), ("betas[0]", optimiser.betas[0]), ("betas[1]", optimiser.betas[1])):
-        yield f"optimiser.{name}", value, DECAY
+        yield f"the weight of {source.folder}", source.weight, FINITE
+    yield from _named("mixing", config.mixing, SHARE, "true_pairs", "no_vocals", "only_vocals", "second_voice")
+    yield from _named("mixing", config.mixing, LEVEL, "vocals_db")
+    yield from _named("mixing", config.mixing, DECIBELS, "vocals_db_spread", "headroom_db")
+    yield from _named(
+        "augment", config.augment, SHARE, "speed", "swap", "width", "spread", "narrow", "band_limit", "codec"
+    )
+    yield from _named("augment", config.augment, SEMITONES, "speed_semitones")
+    yield from _named("augment", config.augment, DECIBELS, "equaliser_db")
+    yield from _optimiser_limits(config)
+    validation = config.validation
+    yield from _named("validation", validation, NOT_BELOW, "every_steps")
+    yield from _named("validation", validation, ONE, "windows_per_song")
+    yield from _named("validation", validation, SECOND, "window_seconds")
+    if validation.vocals_db is not None:
+        yield from _named("validation", validation, LEVEL, "vocals_db")
+    yield from _named("pretraining", config.pretraining, NOT_BELOW, "steps")
+    yield from _named("pretraining", config.pretraining, LEVEL, "noise_db")
+    yield from _named("adversary", config.adversary, FINITE, "weight", "start_step")
+    yield from _named("adversary", config.adversary, ABOVE, "learning_rate")
+    yield from _named("adversary", config.adversary, ONE, "channels")
+    yield "loss.mel_bands", config.loss.mel_bands, ONE
     for name, value in _terms(config).items():
         yield name, value, NOT_BELOW
+
+
+def _optimiser_limits(config: TrainingConfig) -> Iterator[tuple[str, float, Limit]]:
+    optimiser = config.optimiser
+    yield from _named("optimiser", optimiser, ABOVE, "learning_rate")
+    yield from _named("optimiser", optimiser, ONE, "accumulate")
+    yield from _named("optimiser", optimiser, NOT_BELOW, "warmup_steps", "weight_decay", "clip_norm")
+    yield from _named("optimiser", optimiser, SHARE, "final_share")
+    yield from _named("optimiser", optimiser, FINITE, "power")
+    for name, value in (("ema", optimiser.ema), ("betas[0]", optimiser.betas[0]), ("betas[1]", optimiser.betas[1])):
+        yield f"optimiser.{name}", value, DECAY
+
+
+def _named(table: str, values: Any, limit: Limit, *names: str) -> Iterator[tuple[str, float, Limit]]:
+    """Yield fields of a table that must be the same."""
+    yield from ((f"{table}.{name}", getattr(values, name), limit) for name in names)
 
 
 def _terms(config: TrainingConfig) -> dict[str, float]:
