@@ -79,7 +79,7 @@ class MixingConfig:
         only_vocals: Share without instruments.
         second_voice: Share of random mixtures with another voice below the first.
         vocals_db: Mean level of vocals relative to the instrumental, dB.
-        vocals_db_spread: Standard deviation of that level, dB.
+        vocals_db_spread: Standard deviation of that level, dB; it stays within 2.5 of them below and 3 above.
         headroom_db: The peak of a crop lies up to so many dB below the peak its song is supposed to have.
     """
 

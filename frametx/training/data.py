@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from frametx.song_samples import Samples
     from frametx.training.config import MixingConfig, TrainingConfig
 
-QUIETEST_VOCALS_DB, LOUDEST_VOCALS_DB = -14.0, 8.0
+QUIETEST, LOUDEST = -2.5, 3.0
+"""How far the level of vocals goes from its mean, in standard deviations: nobody hears quieter ones."""
 PEAK = 0.5
 
 
@@ -75,8 +76,8 @@ class Mixer:
         """Make a song: instrumental and vocals `[2 2 n]`, of which one may be silent."""
         instrumental, vocals = self._drawn(rng, n_samples)
         instrumental = at_level(instrumental)
-        level = rng.normal(self.mixing.vocals_db, self.mixing.vocals_db_spread)
-        vocals = at_level(vocals, float(np.clip(level, QUIETEST_VOCALS_DB, LOUDEST_VOCALS_DB)))
+        off = float(np.clip(rng.standard_normal(), QUIETEST, LOUDEST))
+        vocals = at_level(vocals, self.mixing.vocals_db + self.mixing.vocals_db_spread * off)
         fate = rng.random()
         if fate < self.mixing.no_vocals:
             vocals = np.zeros_like(vocals)

@@ -87,13 +87,14 @@ class TestSongs:
         assert not stems[silent].any()
         assert stems[1 - silent].any()
 
-    def test_vocals_have_the_level_asked_for(self, opened):
-        """Where both sound, vocals lie that many dB below the instrumental."""
+    @pytest.mark.parametrize("level", [-24, -6, 12])
+    def test_vocals_have_the_level_asked_for(self, opened, level):
+        """Where both sound, vocals lie that many dB from the instrumental, be it much."""
         mixing = MixingConfig(
-            true_pairs=0, no_vocals=0, only_vocals=0, second_voice=0, vocals_db=-6, vocals_db_spread=0
+            true_pairs=0, no_vocals=0, only_vocals=0, second_voice=0, vocals_db=level, vocals_db_spread=0
         )
         played, sung = Mixer(opened, mixing, Augmenter(PLAIN)).stems(np.random.default_rng(0), 2 * RATE)
-        assert 20 * np.log10(active_rms(sung) / active_rms(played)) == pytest.approx(-6, abs=0.01)
+        assert 20 * np.log10(active_rms(sung) / active_rms(played)) == pytest.approx(level, abs=0.01)
 
     def test_pairs_stay_together(self, opened):
         """True pairs are cut at the same place: faster or slower, their sum is the song's."""
