@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from frametx.training.augment import Augmenter, at_level
 from frametx.training.recordings import PairPool, Pool, open_pairs, open_pool
+from frametx.training.stereo import REACH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,8 +102,9 @@ class Mixer:
 
     def _voice(self, rng: np.random.Generator, n_samples: int) -> Samples:
         assert self.recordings.vocals is not None
-        vocals, recording = self.recordings.vocals.draw(rng, n_samples, self.augmenter.speed(rng), heard=True)
-        return self.augmenter.vocals(vocals, rng, dry=recording.dry)
+        speed = self.augmenter.speed(rng)
+        vocals, recording = self.recordings.vocals.draw(rng, n_samples + 2 * REACH, speed, heard=True)
+        return self.augmenter.vocals(vocals, rng, dry=recording.dry)[:, REACH:-REACH]
 
 
 class Mixtures(Dataset[tuple[Tensor, Tensor]]):

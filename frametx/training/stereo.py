@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from frametx.song_samples import Samples
 
 
+REACH = round(0.05 * SAMPLE_RATE)
+"""Samples that the ways of spreading look back or ahead: so near to the ends a voice breaks off and sets in."""
+
+
 def spread(samples: Samples, rng: np.random.Generator) -> Samples:
     """Pan, double, decorrelate or widen stereo samples `[2 n]`, one of the four at random."""
     way = (panned, doubled, decorrelated, widened)[int(rng.choice(4, p=(0.2, 0.3, 0.3, 0.2)))]
@@ -28,7 +32,8 @@ def panned(samples: Samples, rng: np.random.Generator) -> Samples:
 def doubled(samples: Samples, rng: np.random.Generator) -> Samples:
     """A second take, a little off in pitch and time, on the other side."""
     n_samples = samples.shape[1]
-    off = 1 + rng.uniform(0.001, 0.008) * rng.choice([-1, 1])
+    drift = min(rng.uniform(0.001, 0.008), REACH / n_samples)  # a take that is further off is another voice
+    off = 1 + drift * rng.choice([-1, 1])
     late = int(rng.uniform(0.003, 0.035) * SAMPLE_RATE)
     take = soxr.resample(samples[1], SAMPLE_RATE * off, SAMPLE_RATE, quality="QQ")
     take = np.pad(take, (late, max(0, n_samples - late - len(take))))[:n_samples]

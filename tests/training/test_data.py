@@ -96,6 +96,20 @@ class TestSongs:
         played, sung = Mixer(opened, mixing, Augmenter(PLAIN)).stems(np.random.default_rng(0), 2 * RATE)
         assert 20 * np.log10(active_rms(sung) / active_rms(played)) == pytest.approx(level, abs=0.01)
 
+    def test_spread_voices_do_not_click(self, opened, tmp_path):
+        """A second take or a delayed side neither sets in nor breaks off within a song, be it long."""
+        (tmp_path / "tone").mkdir()
+        tone = 0.1 * np.sin(2 * np.pi * 223.3 * np.arange(12 * RATE) / RATE)
+        soundfile.write(tmp_path / "tone" / "x.wav", tone, RATE)
+        tones = open_pool([Source(folder=tmp_path / "tone")], tmp_path / "cache", 1000, ignore)
+        mixing = MixingConfig(true_pairs=0, no_vocals=0, only_vocals=1, second_voice=0)
+        augment = AugmentConfig(speed=0, swap=0, width=0, spread=1, narrow=0, band_limit=0)
+        mixer = Mixer(Recordings(opened.instrumentals, tones, None), mixing, Augmenter(augment))
+        for seed, seconds in enumerate([1] * 4 + [9] * 3):
+            _, sung = mixer.stems(np.random.default_rng(seed), seconds * RATE)
+            bends = np.abs(np.diff(sung, 2)).max(axis=0)
+            assert bends.max() < 4 * np.median(bends)
+
     def test_pairs_stay_together(self, opened):
         """True pairs are cut at the same place: faster or slower, their sum is the song's."""
         assert opened.pairs is not None
