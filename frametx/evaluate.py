@@ -171,7 +171,7 @@ def summarise(judgements: list[Judgement]) -> dict[str, Any]:
 
     Returns:
         `{system: {"songs": {song: {stem: {measure: value}}}, "mean": {stem: ...}, "median": {stem: ...}}}`; besides the
-        measures a stem has `gain`, its SDR above the mixture's.
+        measures a stem has `gain`, its SDR above the mixture's; None where either stem is silent.
 
     Raises:
         AudioError: Nothing was judged.
@@ -198,7 +198,9 @@ def _song_figures(judgements: list[Judgement], song: str, system: str) -> dict[s
         for found, mixed in zip(mine, base, strict=True):
             row = getattr(found, stem).as_dict()
             before = getattr(mixed, stem).sdr
-            rows.append({"gain": None if row["sdr"] is None or before is None else row["sdr"] - before} | row)
+            # where the other stem is silent the mixture is the stem itself, above which there is nothing to gain
+            known = mixed.vocals.sdr is not None and mixed.instrumental.sdr is not None
+            rows.append({"gain": row["sdr"] - before if known else None} | row)
         figures[stem] = _average(rows, fmean)
     return figures
 

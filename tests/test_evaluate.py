@@ -102,6 +102,17 @@ class TestFigures:
             assert summary["halves"]["songs"]["b"][stem]["gain"] == pytest.approx(10 * np.log10(2), abs=0.1)
             assert summary[BASELINE]["mean"][stem]["gain"] == 0
 
+    def test_songs_nobody_sings_in_leave_the_gain_to_the_others(self, stems):
+        """Where the mixture is the instrumental itself, nothing can be gained, and means are those of the other songs."""
+        pairs = [p for p in find_pairs(stems) if p.name == "b"]
+        alone = summarise(list(evaluate_pairs(pairs, {"halves": halves}, Windows())))["halves"]
+        write(stems / "unsung_vocals.wav", 0 * noise(2, 5))
+        write(stems / "unsung_instrumental.wav", noise(2, 6))
+        pairs = [p for p in find_pairs(stems) if p.name in ("b", "unsung")]
+        both = summarise(list(evaluate_pairs(pairs, {"halves": halves}, Windows())))["halves"]
+        assert both["songs"]["unsung"]["instrumental"]["gain"] is None
+        assert both["mean"]["instrumental"]["gain"] == alone["mean"]["instrumental"]["gain"]
+
     def test_perfect_results_of_another_tool_beat_the_mixture(self, stems):
         """The true stems given as results are judged perfect."""
         summary = summarise(list(evaluate_pairs(find_pairs(stems), {"true": results_of(stems)}, Windows())))
