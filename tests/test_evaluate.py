@@ -168,6 +168,13 @@ class TestCommand:
         assert result.exit_code == 0, result.output
         assert "bleedless" in result.output
 
+    def test_names_in_brackets_stay_as_they_are(self, tmp_path):
+        """The table shows a song called `[a]`, which is no markup."""
+        for stem in ("vocals", "instrumental"):
+            write(tmp_path / "s" / f"[a]_{stem}.wav", noise(0.1, 0))
+        result = CliRunner().invoke(app, ["evaluate", f"{tmp_path}/s", "--against", f"{tmp_path}/s", "--only-against"])
+        assert "[a]" in result.output.partition("bleedless")[2]
+
     def test_a_folder_called_as_the_model_is_judged_beside_it(self, stems, tiny_checkpoint, monkeypatch):
         """Neither takes the other's place in the table, nor does a folder called mixture."""
         monkeypatch.chdir(stems.parent)

@@ -109,6 +109,7 @@ def _model(model: str, device: str, precision: str, *, offline: bool) -> tuple[s
 def _show(summary: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     from frametx.evaluate import STEMS  # noqa: PLC0415  (torch)
 
@@ -121,7 +122,7 @@ def _show(summary: dict[str, Any]) -> None:
         for system, figures in summary.items():
             rows = [*figures["songs"].items(), ("mean", figures["mean"]), ("median", figures["median"])]
             for name, row in rows:
-                table.add_row(name, system, *(_number(row[stem][column], column) for column in COLUMNS))
+                table.add_row(Text(name), Text(system), *(_number(row[stem][column], column) for column in COLUMNS))
             table.add_section()
         console.print(table)
 
