@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +19,9 @@ from frametx.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for one another: one decodes all recordings and validates alone. Dead ones torchrun ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,17 +88,17 @@ class Process:
 def join_processes(device: str) -> Iterator[Process]:
     """Join the processes that torchrun started; without torchrun there is only this one."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
-    if pick_device(device).type == "cpu":
+    found = pick_device(device)
+    if found.type == "cpu":
         keep_freed_memory()
     if count == 1:
-        yield Process(rank=0, count=1, device=pick_device(device))
+        yield Process(rank=0, count=1, device=found)
         return
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    found = pick_device(device)
     if found.type == "cuda":
         found = torch.device("cuda", local)
         torch.cuda.set_device(found)
-    dist.init_process_group("nccl" if found.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if found.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Process(rank=dist.get_rank(), count=count, device=found)
     finally:

@@ -204,20 +204,27 @@ class Trainer:
         return {"adversary": self.adversary.term(mix, estimate)}
 
     def _noise(self, like: Tensor, phase: Phase, turn: int) -> Tensor:
-        """White noise at the configured level, the same for the same songs."""
-        number = self.step * self.config.optimiser.accumulate + turn
-        seed = self.config.seed + phase.first_number + number * phase.batch + self.process.rank
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(like.shape, generator=generator).to(like.device)
+        """White noise at the configured level; every song has its own, whichever process has the song."""
+        first = self._first_number(phase, turn) + self.process.rank * len(like)
+        noise = torch.stack(
+            [
+                torch.randn(song.shape, generator=torch.Generator().manual_seed(self.config.seed + number))
+                for number, song in enumerate(like, first)
+            ]
+        ).to(like.device)
         level = like.square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-4
         return noise * level * 10 ** (self.config.pretraining.noise_db / 20)
 
     def _songs(self, phase: Phase) -> Iterator[tuple[Tensor, Tensor]]:
         share = self.process.share_of(phase.batch)
-        done = (self.step - phase.start) * self.config.optimiser.accumulate * phase.batch
         mixtures = Mixtures(self._mixer, samples_for(self.network, phase.frames), self.config.seed)
-        numbers = Numbers(phase.first_number + done, share, self.process.rank, self.process.count)
+        numbers = Numbers(self._first_number(phase), share, self.process.rank, self.process.count)
         return batches(mixtures, numbers, self.config.data.workers)
+
+    def _first_number(self, phase: Phase, turn: int = 0) -> int:
+        """The number of the first song of a step's `turn`-th batch, over all processes."""
+        n_batches = (self.step - phase.start) * self.config.optimiser.accumulate + turn
+        return phase.first_number + n_batches * phase.batch
 
     def _make_mixer(self) -> Mixer:
         """Open the recordings; the leading process decodes first, the others find its copies."""

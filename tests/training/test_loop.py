@@ -121,9 +121,10 @@ def in_two_processes(config: Path, *program: str, **environment: str) -> subproc
 
 
 def test_two_processes_do_what_one_does(write_config):
-    """Two gloo processes under torchrun end with the weights of one process with the whole batch."""
-    alone = trained(write_config("alone", steps=2, batch=4))
-    shared = write_config("shared", steps=2, batch=4)
+    """Two gloo processes under torchrun end with the weights of one process with the whole batch, noise included."""
+    pretraining = "[pretraining]\nsteps = 1"
+    alone = trained(write_config("alone", steps=2, batch=4, more=pretraining))
+    shared = write_config("shared", steps=2, batch=4, more=pretraining)
     done = in_two_processes(shared, "-m", "frametx")
     assert done.returncode == 0, done.stderr[-2000:]
     state = load_state(shared.parent / "run")
