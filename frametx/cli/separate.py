@@ -68,6 +68,7 @@ def separate(
     What was done before with the same parameters is not done again.
     """
     begin, finish = _section(start, end)
+    options.refuse_file(output)
     if json and output == PIPE:
         raise UsageError("--json and -o - both want stdout", "leave out one of them")
     if video and (stems == "vocals" or start or end or output == PIPE):

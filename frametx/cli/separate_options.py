@@ -84,6 +84,21 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")]
 
 
+def refuse_file(output: Path) -> None:
+    """Refuse a file as `-o`, which is a folder: whoever names one means a stem.
+
+    Raises:
+        UsageError: The name ends as a stem's would, and no such folder is there.
+    """
+    from frametx.audio.formats import FORMATS  # noqa: PLC0415  (numpy)
+
+    if output.suffix.lower().removeprefix(".") in FORMATS and not output.is_dir():
+        raise UsageError(
+            f"-o {output} is a file's name, but a song has two stems",
+            "give -o a folder; --name says how stems are called, -f in which format, and -o - writes one to stdout",
+        )
+
+
 def output_options(
     stems: str, format_: str, bit_depth: str, *, overwrite: bool, tags: bool = True, title_suffix: bool = True
 ) -> Any:

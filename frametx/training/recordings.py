@@ -46,7 +46,7 @@ class Recording:
 
     def crop(self, start: int, n_samples: int, ratio: float = 1.0) -> Samples:
         """Read stereo samples `[2 n]`, played at `ratio` times the speed; zeros stand past the end."""
-        n_read = int(np.ceil(n_samples * ratio)) + 8
+        n_read = _n_read(n_samples, ratio)
         samples = np.load(self.path, mmap_mode="r")[start : start + n_read].astype(np.float32) / FULL_SCALE
         if ratio != 1.0:
             samples = soxr.resample(samples, SAMPLE_RATE * ratio, SAMPLE_RATE, quality="LQ")
@@ -69,7 +69,7 @@ class Pool:
         self, rng: np.random.Generator, n_samples: int, ratio: float = 1.0, *, heard: bool = False
     ) -> tuple[Samples, Recording]:
         """Draw a crop `[2 n]`; with `heard`, one that is not silent, if a few tries find one."""
-        n_read = int(np.ceil(n_samples * ratio)) + 8
+        n_read = _n_read(n_samples, ratio)
         for _ in range(TRIES):
             recording = self.recordings[int(rng.choice(len(self.recordings), p=self.shares))]
             start = int(rng.integers(0, max(1, recording.n_samples - n_read)))
@@ -88,7 +88,7 @@ class PairPool:
 
     def draw(self, rng: np.random.Generator, n_samples: int, ratio: float = 1.0) -> tuple[Samples, Samples]:
         """Draw aligned crops `[2 n]` with vocals to hear, if a few tries find any."""
-        n_read = int(np.ceil(n_samples * ratio)) + 8
+        n_read = _n_read(n_samples, ratio)
         for _ in range(TRIES):
             instrumental, vocals = self.pairs[int(rng.choice(len(self.pairs), p=self.shares))]
             shorter = min(instrumental.n_samples, vocals.n_samples)
@@ -97,6 +97,11 @@ class PairPool:
             if float(np.abs(sung[:, ::64]).mean()) > HEARD:
                 break
         return instrumental.crop(start, n_samples, ratio), sung
+
+
+def _n_read(n_samples: int, ratio: float) -> int:
+    """Samples to read for `n_samples` at `ratio` times the speed, with a few more for the resampler to end on."""
+    return int(np.ceil(n_samples * ratio)) + 8
 
 
 def open_pool(sources: Sequence[Source], cache: Path, least: int, on_file: Callable[[Path], None]) -> Pool:

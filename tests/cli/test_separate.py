@@ -194,6 +194,7 @@ def test_existing_stems_are_kept_unless_overwriting_is_allowed(frametx, song, ti
         ["--compat", "yours"],
         ["--weights", "1,2", "--ensemble", "mean"],
         ["--no-such-flag"],
+        ["-o", "karaoke.MP3"],
     ],
 )
 def test_wrong_options_are_usage_errors(frametx, song, tiny_checkpoint, tmp_path, arguments):
