@@ -138,7 +138,9 @@ def write_report(
         report.figures.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
         write_sheet(figures, title, report.sheet, profile)
     except OSError as error:
-        raise AudioError(f"the report cannot be written: {error}", "choose another folder") from error
+        raise AudioError(
+            f"the report cannot be written to {folder}: {error.strerror or error}", "choose another folder with -o"
+        ) from error
     return report
 
 
