@@ -25,19 +25,20 @@ def operations(network: Network, frames: int) -> int:
 
     def count(module: nn.Module, _: Any, output: Tensor) -> None:
         nonlocal total
-        if isinstance(module, Conv):
+        if isinstance(module, nn.Linear):
+            total += 2 * module.in_features * output.numel()
+        elif isinstance(module, Conv):
             total += 2 * module.weight.numel() * output.numel() // module.out_channels
         elif isinstance(module, MultichannelLinear):
             b, _channels, t, f = output.shape
             total += 2 * b * t * module.weight_pw.numel()
             total += 0 if module.weight_dw is None else 2 * b * t * f * module.weight_dw.numel()
-
         elif isinstance(module, RotaryEmbedding):
             # called for queries and for keys: half of scores and weighted values each, `[b a t h d]`
             total += 2 * output.numel() * output.shape[2]
 
     for module in network.modules():
-        if isinstance(module, (Conv, MultichannelLinear, RotaryEmbedding)):
+        if isinstance(module, (nn.Linear, Conv, MultichannelLinear, RotaryEmbedding)):
             module.register_forward_hook(count)
     with torch.inference_mode():
         # rotary frequencies are made on the CPU even when a network is built without memory
