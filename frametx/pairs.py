@@ -1,9 +1,12 @@
 """Songs of which the true stems are known: finding them in folders, reading them aligned.
 
-Both usual layouts are understood, in any mixture, and the stems may be in any format:
+The usual layouts are understood, in any mixture, and the stems may be in any format. What is not sung may be one file, or
+several that are added up, as in MUSDB18 and in the results of programs for four or six stems:
 
-    folder/<song>/vocals.wav            folder/<song>_vocals.ogg
-    folder/<song>/instrumental.wav      folder/<song>_accompaniment.ogg
+    folder/<song>/vocals.wav            folder/<song>_vocals.ogg                folder/<song>/vocals.wav
+    folder/<song>/instrumental.wav      folder/<song>_accompaniment.ogg         folder/<song>/drums.wav
+                                                                                folder/<song>/bass.wav
+                                                                                folder/<song>/other.wav
 """
 
 from __future__ import annotations
@@ -20,12 +23,15 @@ from frametx.songs import SUFFIXES
 from frametx.spectrum import SAMPLE_RATE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from frametx.song_samples import Samples
 
 VOCALS = ("vocals", "vocal", "voice")
 INSTRUMENTAL = ("instrumental", "instruments", "accompaniment", "no_vocals", "no-vocals", "karaoke", "backing")
+PARTS = ("drums", "bass", "other", "guitar", "piano")
+"""Of an instrumental."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +40,12 @@ class StemPair:
 
     Attributes:
         name: The song.
-        instrumental: File of what is not sung.
+        instrumental: Files whose sum is what is not sung.
         vocals: File of what is sung; None when nothing is.
     """
 
     name: str
-    instrumental: Path
+    instrumental: tuple[Path, ...]
     vocals: Path | None
 
 
@@ -57,7 +63,11 @@ def find_pairs(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[StemPa
             name, kind = _song_and_kind(path, folder)
             if kind:
                 stems.setdefault(name, {})[kind] = path
-    pairs = [StemPair(name=name, **files) for name, files in sorted(stems.items()) if len(files) == 2]
+    pairs = [
+        StemPair(name=name, instrumental=instrumental, vocals=files["vocals"])
+        for name, files in sorted(stems.items())
+        if "vocals" in files and (instrumental := _instrumental(files))
+    ]
     if not pairs:
         raise AudioError(
             f"{folder} holds no song with both stems",
@@ -77,15 +87,24 @@ def find_instrumentals(folder: Path) -> list[StemPair]:
     paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
     if not paths:
         raise AudioError(f"{folder} holds no songs", "give the folder in which the music lies")
-    return [StemPair(name=p.relative_to(folder).with_suffix("").as_posix(), instrumental=p, vocals=None) for p in paths]
+    return [
+        StemPair(name=p.relative_to(folder).with_suffix("").as_posix(), instrumental=(p,), vocals=None) for p in paths
+    ]
 
 
-def read_samples(path: Path) -> Samples:
-    """Read a whole file as stereo at 44.1 kHz.
+def read_sum(paths: Sequence[Path]) -> Samples:
+    """Read whole files as stereo at 44.1 kHz, `[2 n]`, and add them up, cut to the shortest.
 
     Raises:
-        AudioError: It cannot be read.
+        AudioError: One cannot be read.
     """
+    songs = [_read_samples(path) for path in paths]
+    n_samples = min(song.shape[1] for song in songs)
+    total: Samples = np.sum([song[:, :n_samples] for song in songs], axis=0) if len(songs) > 1 else songs[0]
+    return total
+
+
+def _read_samples(path: Path) -> Samples:
     with SongReader(path) as reader:
         resampler = Resampler(reader.sample_rate, SAMPLE_RATE, reader.channels)
         parts = [resampler.process(block) for block in reader.blocks()]
@@ -95,24 +114,31 @@ def read_samples(path: Path) -> Samples:
 
 
 def read_pair(pair: StemPair) -> tuple[Samples, Samples]:
-    """Read instrumental and vocals `[2 n]`, cut to the shorter one.
+    """Read instrumental and vocals `[2 n]`, cut to the shortest file.
 
     Raises:
         AudioError: One cannot be read.
     """
-    instrumental = read_samples(pair.instrumental)
+    instrumental = read_sum(pair.instrumental)
     if pair.vocals is None:
         return instrumental, np.zeros_like(instrumental)
-    vocals = read_samples(pair.vocals)
+    vocals = _read_samples(pair.vocals)
     n_samples = min(instrumental.shape[1], vocals.shape[1])
     return instrumental[:, :n_samples], vocals[:, :n_samples]
 
 
+def _instrumental(files: Mapping[str, Path]) -> tuple[Path, ...]:
+    if "instrumental" in files:
+        return (files["instrumental"],)
+    return tuple(files[part] for part in PARTS if part in files)
+
+
 def _song_and_kind(path: Path, folder: Path) -> tuple[str, str]:
-    """Which song a file belongs to and as what; the kind is empty when its name says neither."""
+    """Which song a file belongs to and as what, a part by its name; the kind is empty when the file's name says nothing."""
     parent = path.relative_to(folder).parent
     # instrumental first and long words first: no_vocals ends in vocals
     kinds = [(word, kind) for kind, words in (("instrumental", INSTRUMENTAL), ("vocals", VOCALS)) for word in words]
+    kinds += [(part, part) for part in PARTS]
     for word, kind in kinds:
         if path.stem.lower() == word:
             return parent.as_posix(), kind

@@ -47,7 +47,7 @@ def halves(mix):
 class TestPairs:
     def test_both_layouts_are_found(self, stems):
         """Songs are found by suffix and by folder, the stems told apart."""
-        assert [(p.name, p.vocals.name, p.instrumental.name) for p in find_pairs(stems)] == [
+        assert [(p.name, p.vocals.name, *(f.name for f in p.instrumental)) for p in find_pairs(stems)] == [
             ("a", "a_vocals.wav", "a_accompaniment.wav"),
             ("b", "vocals.wav", "no_vocals.wav"),
         ]
@@ -57,7 +57,21 @@ class TestPairs:
         write(tmp_path / "x_no_vocals.wav", noise(1, 0))
         write(tmp_path / "x_vocals.wav", noise(1, 1))
         (pair,) = find_pairs(tmp_path)
-        assert (pair.name, pair.instrumental.name) == ("x", "x_no_vocals.wav")
+        assert (pair.name, pair.instrumental) == ("x", (tmp_path / "x_no_vocals.wav",))
+
+    def test_an_instrumental_in_parts_is_their_sum(self, tmp_path):
+        """Drums, bass and the rest make the instrumental, as MUSDB18 has it; the mixture beside them is no stem."""
+        for seed, part in enumerate(("drums", "bass", "other", "vocals", "mixture")):
+            write(tmp_path / "song" / f"{part}.wav", noise(1, seed))
+        instrumental, vocals = read_pair(find_pairs(tmp_path)[0])
+        np.testing.assert_allclose(instrumental, sum(noise(1, seed) for seed in range(3)), atol=1e-6)
+        np.testing.assert_allclose(vocals, noise(1, 3), atol=1e-6)
+
+    def test_an_instrumental_counts_more_than_its_parts(self, tmp_path):
+        """Where both are there, nothing is added twice."""
+        for seed, name in enumerate(("vocals", "instrumental", "drums")):
+            write(tmp_path / "song" / f"{name}.wav", noise(1, seed))
+        assert [pair.instrumental for pair in find_pairs(tmp_path)] == [(tmp_path / "song" / "instrumental.wav",)]
 
     def test_stems_are_cut_to_the_shorter(self, tmp_path):
         """Different lengths and rates come back as equally long stereo at 44.1 kHz."""

@@ -8,7 +8,7 @@
     [data]
     instrumentals = ["music"]            # folders, or { folder = "music", weight = 2.0, dry = false }
     vocals = ["voices"]
-    pairs = ["stems"]                    # <song>_vocals beside <song>_instrumental
+    pairs = ["stems"]                    # <song>_vocals beside <song>_instrumental, or a folder as MUSDB18
 
     [[stages]]                           # one after the other; longer crops later
     steps = 2000
@@ -57,7 +57,7 @@ class DataConfig:
     Attributes:
         instrumentals: Folders of music in which nobody sings.
         vocals: Folders of voices alone.
-        pairs: Folders of stems that belong together, `<song>_vocals` beside `<song>_instrumental`.
+        pairs: Folders of stems that belong together; see `frametx.pairs`.
         cache: Where decoded copies go; None: below the output.
         workers: Processes that mix songs ahead of need; 0: the training itself mixes them.
     """

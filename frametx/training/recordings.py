@@ -16,7 +16,7 @@ import numpy as np
 import soxr
 
 from frametx.errors import TrainingError
-from frametx.pairs import find_pairs, read_samples
+from frametx.pairs import find_pairs, read_sum
 from frametx.songs import SUFFIXES
 from frametx.spectrum import SAMPLE_RATE
 
@@ -121,7 +121,7 @@ def open_pool(sources: Sequence[Source], cache: Path, least: int, on_file: Calla
     weights: list[float] = []
     for source in sources:
         paths = _files(source.folder)
-        mine = [_opened(path, cache, least, on_file, dry=source.dry) for path in paths]
+        mine = [_opened((path,), cache, least, on_file, dry=source.dry) for path in paths]
         roots = np.sqrt([recording.n_samples for recording in mine])
         found += mine
         weights += list(source.weight * roots / roots.sum())
@@ -136,7 +136,9 @@ def open_pairs(sources: Sequence[Source], cache: Path, least: int, on_file: Call
         pairs = find_pairs(source.folder, frozenset(READABLE))
         for pair in pairs:
             assert pair.vocals is not None  # find_pairs returns whole pairs
-            instrumental, vocals = (_opened(path, cache, least, on_file) for path in (pair.instrumental, pair.vocals))
+            instrumental, vocals = (
+                _opened(paths, cache, least, on_file) for paths in (pair.instrumental, (pair.vocals,))
+            )
             opened.append((instrumental, vocals))
         weights += [source.weight / len(pairs)] * len(pairs)
     return PairPool(tuple(opened), _shares(weights))
@@ -160,15 +162,19 @@ def _files(folder: Path) -> list[Path]:
     return paths
 
 
-def _opened(path: Path, cache: Path, least: int, on_file: Callable[[Path], None], *, dry: bool = False) -> Recording:
-    if path.suffix.lower() == ".npy":
+def _opened(
+    paths: tuple[Path, ...], cache: Path, least: int, on_file: Callable[[Path], None], *, dry: bool = False
+) -> Recording:
+    """Open a recording, or the sum of several."""
+    path = paths[0]
+    if len(paths) == 1 and path.suffix.lower() == ".npy":
         stored = path
         try:
             samples = np.load(stored, mmap_mode="r")
         except (OSError, ValueError) as error:
             raise TrainingError(f"{path} is no array: {error}", "take it out of the folder") from error
     else:
-        stored = _decoded(path, cache, on_file)
+        stored = _decoded(paths, cache, on_file)
         samples = np.load(stored, mmap_mode="r")
     if samples.dtype != np.int16 or samples.ndim != 2 or samples.shape[1] not in (1, 2):
         raise TrainingError(
@@ -182,15 +188,17 @@ def _opened(path: Path, cache: Path, least: int, on_file: Callable[[Path], None]
     return Recording(stored, len(samples), dry)
 
 
-def _decoded(path: Path, cache: Path, on_file: Callable[[Path], None]) -> Path:
-    facts = path.stat()
-    key = hashlib.sha256(f"{path.resolve()}|{facts.st_size}|{facts.st_mtime_ns}".encode()).hexdigest()[:16]
+def _decoded(paths: tuple[Path, ...], cache: Path, on_file: Callable[[Path], None]) -> Path:
+    facts = [(path.resolve(), path.stat()) for path in paths]
+    known = "|".join(f"{path}|{status.st_size}|{status.st_mtime_ns}" for path, status in facts)
+    key = hashlib.sha256(known.encode()).hexdigest()[:16]
+    path = paths[0]
     stem = path.stem.encode()[:NAME_BYTES].decode(errors="ignore")
     target = cache / f"{stem}-{key}.npy"
     if _is_whole(target):
         return target
     on_file(path)
-    samples = read_samples(path)
+    samples = read_sum(paths)
     part = target.with_suffix(f".{os.getpid()}.part")
     try:
         cache.mkdir(parents=True, exist_ok=True)

@@ -207,6 +207,14 @@ class TestBadRecordings:
         assert len(decoded) == 1
         assert again.recordings[0].n_samples == first.recordings[0].n_samples
 
+    def test_an_instrumental_in_parts_is_decoded_as_their_sum(self, tmp_path):
+        """A song in four stems is a pair like any other."""
+        for seed, part in enumerate(("drums", "bass", "other", "vocals")):
+            soundfile.write(tmp_path / f"song_{part}.wav", noise(5000, seed).T, RATE, subtype="FLOAT")
+        ((instrumental, vocals),) = open_pairs([Source(folder=tmp_path)], tmp_path / "cache", 1000, ignore).pairs
+        np.testing.assert_allclose(instrumental.crop(0, 5000), sum(noise(5000, seed) for seed in range(3)), atol=1e-4)
+        np.testing.assert_allclose(vocals.crop(0, 5000), noise(5000, 3), atol=1e-4)
+
     def test_a_long_name_is_decoded(self, tmp_path):
         """The copy has a shorter one."""
         name = "あ" * 78
