@@ -19,7 +19,7 @@ class Log:
 
     Args:
         folder: The training's output.
-        start_step: Lines of later steps, left by an interrupted run, are taken out.
+        start_step: What an interrupted run noted of later steps is taken out.
     """
 
     def __init__(self, folder: Path, start_step: int) -> None:
@@ -27,7 +27,7 @@ class Log:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (STEPS, VALIDATION):
             _cut(folder / name, start_step)
-        self._events = _event_writer(folder / "tensorboard")
+        self._events = _event_writer(folder / "tensorboard", start_step)
 
     def step(self, step: int, figures: Mapping[str, float]) -> None:
         """Note figures of a step."""
@@ -105,16 +105,18 @@ def _cut(path: Path, start_step: int) -> None:
     if not path.is_file():
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = lines[:1] + [line for line in lines[1:] if int(line.partition(",")[0]) <= start_step]
+    # a line without its end was cut by a crash; what is left of its number would be another's
+    whole = [line for line in lines[1:] if line.endswith("\n")]
+    kept = lines[:1] + [line for line in whole if int(line.partition(",")[0]) <= start_step]
     if len(kept) > 1:
         path.write_text("".join(kept), encoding="utf-8")
     else:
         path.unlink()
 
 
-def _event_writer(folder: Path) -> Any:
+def _event_writer(folder: Path, start_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  (an optional dependency)
     except ImportError:
         return None
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=start_step + 1)
