@@ -292,7 +292,7 @@ class Mini(Network):
     def logits(self, x: Tensor) -> Tensor:
         """Map `[b c t f]` to `[b out t f]`."""
         edge = self.n_bins // 4
-        # each on its own in memory: a matrix product of a view takes twice as long
+        # each on its own in memory: views would be multiplied frame by frame, with a copy of the weights for each
         low, high = (part.to(x.dtype).contiguous() for part in self.features(x).tensor_split([edge], dim=2))
         stem = torch.cat((self.low(low), self.high(high)), dim=2)
         skip1, _ = self.enc1_transformer(self.enc1(stem))

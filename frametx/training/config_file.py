@@ -90,7 +90,9 @@ def _check(config: TrainingConfig, path: Path) -> None:
             raise TrainingError(f"{path}: {name} = {value} {wanted}")
     mixing = config.mixing
     if mixing.no_vocals + mixing.only_vocals > 1:
-        raise TrainingError(f"{path}: mixing.no_vocals and mixing.only_vocals are shares of the same songs, above 1")
+        raise TrainingError(
+            f"{path}: mixing.no_vocals and mixing.only_vocals are shares of the same songs, but sum to more than 1"
+        )
     if not any(_terms(config).values()):
         raise TrainingError(f"{path}: every loss has the weight 0", f"give one a weight: {', '.join(_terms(config))}")
     data = config.data
