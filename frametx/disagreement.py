@@ -155,7 +155,7 @@ def measure_disagreement(
         song,
         span,
         n_samples=survey.n_samples,
-        peak_magnitude=survey.peak_magnitude,
+        peaks=survey.peaks,
         progress=progress,
         watch=meter,
     )

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from frametx.masker import Feeder
+    from frametx.reframing import ReframedFeeder
     from frametx.stream import WindowFeeder
 
 WORTH_SECONDS = 60.0
@@ -57,7 +58,7 @@ class Journal:
         self._used = False
         self.n_read_back = 0
 
-    def feeder(self, feeder: Feeder, stream: int, n_windows: int) -> WindowFeeder:
+    def feeder(self, feeder: Feeder | ReframedFeeder, stream: int, n_windows: int) -> WindowFeeder:
         """A feeder that asks the network only for windows that are not kept.
 
         Args:
@@ -130,7 +131,7 @@ class Journal:
 class _KeepingFeeder:
     """Stands before a feeder, with the journal at hand."""
 
-    def __init__(self, journal: Journal, feeder: Feeder, stream: int, n_windows: int) -> None:
+    def __init__(self, journal: Journal, feeder: Feeder | ReframedFeeder, stream: int, n_windows: int) -> None:
         self._journal = journal
         self._feeder = feeder
         self._stream = stream

@@ -14,7 +14,7 @@ from frametx.audio.writer import StemWriter
 from frametx.edit_list import Section, section_values
 from frametx.errors import AudioError, EditListError
 from frametx.provenance import checkpoint_sha256
-from frametx.sections import peak_kind, separate_span
+from frametx.sections import peak_kinds, separate_span
 from frametx.splice import Span
 from frametx.stem_rewriter import read_span
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from frametx.edit_list import EditList
     from frametx.separate import Progress
     from frametx.separator import Separator
+    from frametx.spectrum import Framing
 
 Separators = Callable[[Section], "Separator"]
 """Opens the models of a section."""
@@ -89,7 +90,7 @@ class SectionVocals:
             self.edits.song.path,
             span,
             n_samples=self.edits.song.n_samples,
-            peak_magnitude=self._peak(separator),
+            peaks=self._peaks(separator),
             progress=self._progress,
         )
         self.n_separated += 1
@@ -97,10 +98,10 @@ class SectionVocals:
         self._keep(vocals, self.kept_path(section))
         return vocals
 
-    def _peak(self, separator: Separator) -> float:
-        """The whole song's peak magnitude, found once and kept in the edit list."""
-        song, kind = self.edits.song, peak_kind(separator)
-        if kind not in song.peaks:
+    def _peaks(self, separator: Separator) -> dict[Framing, float]:
+        """The whole song's peak magnitudes, found once and kept in the edit list."""
+        song, kinds = self.edits.song, peak_kinds(separator)
+        if not song.peaks.keys() >= set(kinds.values()):
             n_read = 0
 
             def on_block(n_new: int) -> None:
@@ -115,9 +116,10 @@ class SectionVocals:
                     f"{song.path} has {survey.n_samples} samples, its stems have {song.n_samples}",
                     "name the song that the stems were made from",
                 )
-            song = replace(song, peaks={**song.peaks, kind: survey.peak_magnitude})
+            found = {kinds[framing]: peak for framing, peak in survey.peaks.items()}
+            song = replace(song, peaks={**song.peaks, **found})
             self.edits = replace(self.edits, song=song)
-        return song.peaks[kind]
+        return {framing: song.peaks[kind] for framing, kind in kinds.items()}
 
     def kept_path(self, section: Section) -> Path:
         """Where the vocals of a section are kept: the name changes with all that they depend on."""

@@ -10,13 +10,14 @@ import numpy as np
 from frametx.audio.reader import SongReader
 from frametx.audio.resample import resampled_length
 from frametx.models.network import Feeding
+from frametx.reframing import common_framing
 from frametx.separate import Survey
 from frametx.spectrum import SAMPLE_RATE, count_frames
 from frametx.splice import Span
 from frametx.windows import plans
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from frametx.models.network import Network
     from frametx.separate import Progress
     from frametx.separator import Separator
+    from frametx.spectrum import Framing
     from frametx.stream import Watch
     from frametx.windows import Plan, WindowOptions
 
@@ -31,9 +33,10 @@ POSTPROCESS_CONTEXT = 256  # frames around a passage that decide whether it is l
 HISTORY_WINDOWS = 2  # an autoregressive network hears its last two windows
 
 
-def peak_kind(separator: Separator) -> str:
-    """Which of a song's peak magnitudes these models divide by: their STFT, and whether they see every frame."""
-    return f"{separator.framing}-grid" if separator.windows.grid else str(separator.framing)
+def peak_kinds(separator: Separator) -> dict[Framing, str]:
+    """Which of a song's peak magnitudes these models divide by: their STFTs, and whether they see every frame."""
+    suffix = "-grid" if separator.windows.grid else ""
+    return {framing: f"{framing}{suffix}" for framing in separator.framings}
 
 
 def separate_span(
@@ -42,7 +45,7 @@ def separate_span(
     span: Span,
     *,
     n_samples: int,
-    peak_magnitude: float,
+    peaks: Mapping[Framing, float],
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> NDArray[np.float32]:
@@ -53,7 +56,7 @@ def separate_span(
         path: The song.
         span: Samples of the song.
         n_samples: Length of the whole song.
-        peak_magnitude: The whole song's, from `Separator.survey`.
+        peaks: The whole song's, from `Separator.survey`.
         progress: Told how much is done.
         watch: Shown the masks of all models, context included.
 
@@ -66,7 +69,7 @@ def separate_span(
     survey = Survey(
         n_samples=len(seen),
         n_model_samples=resampled_length(len(seen), rate, SAMPLE_RATE),
-        peak_magnitude=peak_magnitude,
+        peaks=peaks,
     )
     first, last = span.start - seen.start, span.stop - seen.start
     parts, at = [], 0
@@ -84,10 +87,11 @@ def span_with_context(
 
     Windows on a grid stay on the whole song's grid. A network that feeds on its own output begins two windows earlier.
     """
-    hop = networks[0].framing.hop
+    framing = common_framing({network.framing for network in networks})
+    hop = framing.hop
     per_frame = hop * sample_rate / SAMPLE_RATE  # samples of the song in a hop of the networks' rate
     n_frames = count_frames(resampled_length(n_samples, sample_rate, SAMPLE_RATE), hop)
-    reach = networks[0].framing.n_fft // (2 * hop)  # hops from a frame's middle to where its window ends
+    reach = framing.n_fft // (2 * hop)  # hops from a frame's middle to where its window ends
     start, stop = math.floor(span.start / per_frame) - (reach - 1), math.ceil(span.stop / per_frame) + reach + 1
     first, last, grid = start, stop, 1
     for network in networks:

@@ -11,7 +11,7 @@ rate is not the networks', back through the resampler; the instrumental is the s
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from frametx.audio.resample import Resampler
 from frametx.errors import AudioError
+from frametx.reframing import common_framing
 from frametx.song_samples import Samples, Song
 from frametx.spectrum import SAMPLE_RATE, Framing, StreamingISTFT, StreamingSTFT, count_frames, magnitudes
 from frametx.stream import FrameBuffer, Watch
@@ -41,12 +42,12 @@ class Survey:
     Attributes:
         n_samples: Samples per channel at the song's own rate.
         n_model_samples: The same at the networks' rate.
-        peak_magnitude: The largest STFT magnitude, over both channels, all bins and all frames.
+        peaks: The largest magnitude of each STFT, over both channels, all bins and all frames.
     """
 
     n_samples: int
     n_model_samples: int
-    peak_magnitude: float
+    peaks: Mapping[Framing, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,38 +64,43 @@ class Stems:
 
 
 def survey_song(
-    song: Song, framing: Framing, *, original: bool = False, on_block: Callable[[int], None] | None = None
+    song: Song,
+    framings: Collection[Framing],
+    *,
+    original: bool = False,
+    on_block: Callable[[int], None] | None = None,
 ) -> Survey:
-    """Read a song once, for its length and its largest magnitude.
+    """Read a song once, for its length and its largest magnitudes.
 
     Args:
         song: The song.
-        framing: The STFT.
+        framings: The models' STFTs.
         original: Leave out the frame that only exists because the song is extended to a multiple of the hop, as the
             original program did.
         on_block: Called with the number of samples read.
     """
     resampler = Resampler(song.sample_rate, SAMPLE_RATE, song.channels)
-    stft = StreamingSTFT(framing.n_fft, framing.hop)
+    stfts = {framing: StreamingSTFT(framing.n_fft, framing.hop) for framing in framings}
     n_samples = n_model_samples = 0
-    largest = 0.0
+    peaks = dict.fromkeys(stfts, 0.0)
     for block in _with_last(song.blocks(), song.channels):
         n_samples += block.samples.shape[1]
         resampled = resampler.process(block.samples, last=block.last)
         n_model_samples += resampled.shape[1]
-        frames = stft.push(torch.from_numpy(resampled))
-        if block.last:
-            rest = stft.finish()
-            if original and n_model_samples % framing.hop:
-                rest = rest[..., :-1]
-            frames = torch.cat([frames, rest], dim=-1)
-        if frames.numel():
-            largest = max(largest, float(magnitudes(frames).amax()))
+        for framing, stft in stfts.items():
+            frames = stft.push(torch.from_numpy(resampled))
+            if block.last:
+                rest = stft.finish()
+                if original and n_model_samples % framing.hop:
+                    rest = rest[..., :-1]
+                frames = torch.cat([frames, rest], dim=-1)
+            if frames.numel():
+                peaks[framing] = max(peaks[framing], float(magnitudes(frames).amax()))
         if on_block is not None:
             on_block(block.samples.shape[1])
     if n_samples == 0:
         raise AudioError("the song holds no samples")
-    return Survey(n_samples=n_samples, n_model_samples=n_model_samples, peak_magnitude=largest)
+    return Survey(n_samples=n_samples, n_model_samples=n_model_samples, peaks=peaks)
 
 
 def separate_blocks(
@@ -112,7 +118,7 @@ def separate_blocks(
     Args:
         song: The song.
         survey: What `survey_song` found.
-        maskers: The models, all with one framing.
+        maskers: The models; their STFTs have a common one, see `common_framing`.
         options: Windows and ensemble.
         progress: Told how much is done.
         watch: Shown the masks of all models side by side, where there are several; not called for a silent song.
@@ -125,7 +131,7 @@ def separate_blocks(
         AudioError: The song changed between the two passes.
         ModelLimitError: A model cannot take windows of the width asked for.
     """
-    if survey.peak_magnitude == 0.0:
+    if min(survey.peaks.values()) == 0.0:
         yield from (Stems(block, np.zeros_like(block)) for block in song.blocks())
         return
     waiting = _Waiting(song.channels)
@@ -151,7 +157,8 @@ def _vocals(
     journal: Journal | None,
 ) -> Iterator[_Block]:
     """The estimated vocals at the networks' rate, `[c n]`, the song's own samples going to `waiting` on the way."""
-    framing, device = maskers[0].network.framing, maskers[0].device
+    framing = common_framing({masker.network.framing for masker in maskers})
+    device = maskers[0].device
     n_frames = count_frames(survey.n_model_samples, framing.hop)
     # the original program never saw the frame that stands for the extension to a multiple of the hop
     n_seen = survey.n_model_samples // framing.hop + 1 if options.grid else n_frames
@@ -167,7 +174,8 @@ def _vocals(
         maskers,
         options,
         n_frames=n_frames,
-        peak_magnitude=survey.peak_magnitude,
+        framing=framing,
+        peaks=survey.peaks,
         on_chunk=on_chunk,
         watch=watch,
         journal=journal,

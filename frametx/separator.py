@@ -18,12 +18,13 @@ from frametx.audio.reader import SongReader
 from frametx.audio.tags import Tags, read_tags
 from frametx.audio.writer import WrittenStem
 from frametx.device import dtype_name, pick_device, pick_dtype
-from frametx.errors import AudioError, UsageError
+from frametx.errors import AudioError
 from frametx.journal import Journal
 from frametx.masker import Masker
 from frametx.outputs import OutputOptions, Stem
 from frametx.overlap import Background
 from frametx.provenance import TAG, Recipe, file_sha256, recipe_for
+from frametx.reframing import common_framing
 from frametx.separate import Progress, Stems, Survey, separate_blocks, survey_song
 from frametx.setup import Setup, prepare
 from frametx.song_samples import ArraySong, RememberedSong, Samples, Song
@@ -99,13 +100,8 @@ class Separator:
         if self.device.type == "cpu":
             keep_freed_memory()
         self.maskers = [self._masker(model) for model in self.models]
-        framings = {masker.network.framing for masker in self.maskers}
-        if len(framings) > 1:
-            raise UsageError(
-                f"these models use different STFTs (window/hop: {', '.join(map(str, sorted(framings)))})",
-                "run them one by one",
-            )
-        self.framing = framings.pop()
+        self.framings = frozenset(masker.network.framing for masker in self.maskers)
+        self.framing = common_framing(self.framings)
         for masker in self.maskers:  # windows that no song could be cut into are refused before any song is read
             plans(masker.name, masker.network, self.windows, 1)
 
@@ -232,7 +228,7 @@ class Separator:
 
     def survey(self, song: Song, on_block: Callable[[int], None] | None = None) -> Survey:
         """The first pass over a song, as these models need it; see `survey_song`."""
-        return survey_song(song, self.framing, original=self.windows.grid, on_block=on_block)
+        return survey_song(song, self.framings, original=self.windows.grid, on_block=on_block)
 
     def separate_blocks(
         self,

@@ -13,13 +13,15 @@ from frametx.ensemble import Rule, join_masks
 from frametx.errors import ModelLimitError, UsageError
 from frametx.models.network import Feeding, Network
 from frametx.postprocess import MergedArtifacts
+from frametx.reframing import ReframedFeeder
 from frametx.stream import JoinedMasks, MaskSource, MaskStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from frametx.journal import Journal
     from frametx.masker import Masker
+    from frametx.spectrum import Framing
     from frametx.stream import Watch, WindowFeeder
 
 DEFAULT_CROP = 1792
@@ -84,7 +86,8 @@ def mask_source(
     options: WindowOptions,
     *,
     n_frames: int,
-    peak_magnitude: float,
+    framing: Framing,
+    peaks: Mapping[Framing, float],
     on_chunk: Callable[[int], None] | None = None,
     watch: Watch | None = None,
     journal: Journal | None = None,
@@ -95,7 +98,8 @@ def mask_source(
         maskers: The models, at least one.
         options: Windows and rules.
         n_frames: Frames of the song.
-        peak_magnitude: The song's largest magnitude, greater than 0.
+        framing: The STFT that frames come in, the models' `common_framing`.
+        peaks: The song's largest magnitude in each model's STFT, greater than 0.
         on_chunk: Called with the number of frames that a finished batch owned.
         watch: Shown the masks of all models side by side, where there are several.
         journal: Where masks are kept, and read back after an interruption.
@@ -111,11 +115,13 @@ def mask_source(
     for masker in maskers:
         streams: list[MaskSource] = []
         for plan in plans(masker.name, masker.network, options, n_frames):
-            own = masker.feeder(peak_magnitude)
-            feeder = own if journal is None else journal.feeder(own, n_streams, len(plan.chunks))
+            own_framing = masker.network.framing
+            own = masker.feeder(peaks[own_framing])
+            reframed = own if own_framing == framing else ReframedFeeder(own, framing)
+            feeder = reframed if journal is None else journal.feeder(reframed, n_streams, len(plan.chunks))
             n_planned += n_frames
             n_streams += 1
-            streams.append(_stream(masker, feeder, plan, options.batch_size, on_chunk))
+            streams.append(_stream(masker, feeder, plan, framing, options.batch_size, on_chunk))
         per_model.append(streams[0] if len(streams) == 1 else JoinedMasks(streams, _mean))
     source = per_model[0]
     if len(per_model) > 1:
@@ -169,6 +175,7 @@ def _stream(
     masker: Masker,
     feeder: WindowFeeder,
     plan: Plan,
+    framing: Framing,
     batch_size: int | None,
     on_chunk: Callable[[int], None] | None,
 ) -> MaskStream:
@@ -179,7 +186,7 @@ def _stream(
         feeder,
         plan.chunks,
         fade=plan.fade,
-        shape=(network.out_channels, network.n_bins),
+        shape=(network.out_channels, framing.n_bins),
         batch_size=batch_size or masker.batch_size(plan.chunks[0].width),
         on_chunk=on_chunk,
     )

@@ -33,7 +33,7 @@ class Noise:
             yield (rng.random((2, 48_000), dtype=np.float32) - 0.5)
 
 masker = Masker(name="slope", network=Slope(in_channels=2, out_channels=2, n_fft=2048), device=torch.device("cpu"))
-survey = survey_song(Noise(), masker.network.framing)
+survey = survey_song(Noise(), [masker.network.framing])
 n = sum(s.vocals.shape[1] for s in separate_blocks(Noise(), survey, [masker], WindowOptions(crop=256, context=32)))
 assert n == 48_000 * int(sys.argv[1])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

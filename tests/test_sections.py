@@ -65,7 +65,7 @@ def song(tmp_path):
 def vocals_of(separator, song, span):
     with SongReader(song) as reader:
         survey = separator.survey(reader)
-    return separate_span(separator, song, span, n_samples=survey.n_samples, peak_magnitude=survey.peak_magnitude)
+    return separate_span(separator, song, span, n_samples=survey.n_samples, peaks=survey.peaks)
 
 
 def test_a_network_with_a_memory_builds_it_up_before_the_section(autoregressive, song, monkeypatch):

@@ -113,7 +113,7 @@ def test_the_size_of_the_blocks_read_changes_nothing(separator, block_size):
 
     mix = noise(2, 50_000)
     song = BlockSong(samples=mix, sample_rate=44_100)
-    survey = survey_song(song, separator.framing)
+    survey = survey_song(song, [separator.framing])
     vocals = np.concatenate(
         [stems.vocals for stems in separate_blocks(song, survey, separator.maskers, separator.windows)], axis=1
     )
@@ -134,7 +134,7 @@ def test_a_song_that_changes_between_the_passes_is_refused(separator):
     """The peak of one song is not used for another."""
     short, long = (ArraySong(samples=noise(2, n), sample_rate=44_100) for n in (5000, 6000))
     with pytest.raises(AudioError, match="changed while it was being read"):
-        list(separate_blocks(long, survey_song(short, separator.framing), separator.maskers, separator.windows))
+        list(separate_blocks(long, survey_song(short, [separator.framing]), separator.maskers, separator.windows))
 
 
 @pytest.mark.parametrize("mix", [np.zeros((3, 100)), np.zeros((2, 0)), np.full((2, 10), np.nan), np.zeros((1, 2, 3))])

@@ -59,7 +59,9 @@ class PhaseStub(V10):
 def streamed_mask(maskers, options, spectrum, block=17):
     """The mask of a song whose frames arrive in blocks, without the frame that only extends it."""
     n_frames = spectrum.shape[-1]
-    source, _ = mask_source(maskers, options, n_frames=n_frames, peak_magnitude=float(spectrum.abs().max()))
+    framing = maskers[0].network.framing
+    peaks = {framing: float(spectrum.abs().max())}
+    source, _ = mask_source(maskers, options, n_frames=n_frames, framing=framing, peaks=peaks)
     buffer, masks = FrameBuffer(n_frames), []
     with torch.inference_mode():
         for start in range(0, n_frames, block):
@@ -175,8 +177,9 @@ def test_windows_that_a_model_cannot_take_are_refused_before_work(v10s, v9, monk
         (v10s[0], WindowOptions(crop=90, context=8), "--crop 84"),
         (v9, WindowOptions(crop=50, context=0), "multiples of 32"),
     ):
+        framing = masker.network.framing
         with pytest.raises(ModelLimitError, match="takes no windows of") as caught:
-            mask_source([masker], options, n_frames=1000, peak_magnitude=1.0)
+            mask_source([masker], options, n_frames=1000, framing=framing, peaks={framing: 1.0})
         assert hint in (caught.value.hint or "")
 
 

@@ -55,7 +55,7 @@ def separate_with(network: Network, mix: Samples, device: torch.device) -> tuple
     """Separate samples `[2 n]` at 44.1 kHz with a network that is in memory."""
     masker = Masker(name=NAME, network=network, device=device)
     song: Any = ArraySong(samples=mix, sample_rate=SAMPLE_RATE)  # frozen, and so no Song to a type checker
-    survey = survey_song(song, network.framing)
+    survey = survey_song(song, [network.framing])
     stretches = list(separate_blocks(song, survey, [masker], WindowOptions()))
     vocals = np.concatenate([stems.vocals for stems in stretches], axis=1)
     return mix - vocals, vocals
