@@ -15,7 +15,7 @@ import numpy as np
 
 from frametx.errors import AudioError, UsageError
 from frametx.measures import Measures, decibel, is_silent, measure
-from frametx.pairs import StemPair, find_pairs, read_pair
+from frametx.pairs import StemPair, find_pairs, fitted, read_pair
 from frametx.spectrum import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -159,11 +159,7 @@ def _results(pair: StemPair, name: str, found: dict[str, StemPair], n_samples: i
             f"the results of {name} for {pair.name} are {abs(longer):.1f} s {'longer' if longer > 0 else 'shorter'} than it",
             "are they of the same song?",
         )
-    return _fitted(instrumental, n_samples), _fitted(vocals, n_samples)
-
-
-def _fitted(samples: Samples, n_samples: int) -> Samples:
-    return np.pad(samples[:, :n_samples], ((0, 0), (0, max(0, n_samples - samples.shape[1]))))
+    return fitted(instrumental, n_samples), fitted(vocals, n_samples)
 
 
 def summarise(judgements: list[Judgement]) -> dict[str, Any]:

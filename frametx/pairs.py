@@ -93,15 +93,20 @@ def find_instrumentals(folder: Path) -> list[StemPair]:
 
 
 def read_sum(paths: Sequence[Path]) -> Samples:
-    """Read whole files as stereo at 44.1 kHz, `[2 n]`, and add them up, cut to the shortest.
+    """Read whole files as stereo at 44.1 kHz, `[2 n]`, and add them up; one that ends early is silent from there on.
 
     Raises:
         AudioError: One cannot be read.
     """
     songs = [_read_samples(path) for path in paths]
-    n_samples = min(song.shape[1] for song in songs)
-    total: Samples = np.sum([song[:, :n_samples] for song in songs], axis=0) if len(songs) > 1 else songs[0]
+    n_samples = max(song.shape[1] for song in songs)
+    total: Samples = np.sum([fitted(song, n_samples) for song in songs], axis=0) if len(songs) > 1 else songs[0]
     return total
+
+
+def fitted(samples: Samples, n_samples: int) -> Samples:
+    """Samples `[c n]` cut, or extended by silence, to a length."""
+    return np.pad(samples[:, :n_samples], ((0, 0), (0, max(0, n_samples - samples.shape[1]))))
 
 
 def _read_samples(path: Path) -> Samples:
@@ -114,7 +119,7 @@ def _read_samples(path: Path) -> Samples:
 
 
 def read_pair(pair: StemPair) -> tuple[Samples, Samples]:
-    """Read instrumental and vocals `[2 n]`, cut to the shortest file.
+    """Read instrumental and vocals `[2 n]`; a stem that ends early is silent from there on.
 
     Raises:
         AudioError: One cannot be read.
@@ -123,8 +128,8 @@ def read_pair(pair: StemPair) -> tuple[Samples, Samples]:
     if pair.vocals is None:
         return instrumental, np.zeros_like(instrumental)
     vocals = _read_samples(pair.vocals)
-    n_samples = min(instrumental.shape[1], vocals.shape[1])
-    return instrumental[:, :n_samples], vocals[:, :n_samples]
+    n_samples = max(instrumental.shape[1], vocals.shape[1])
+    return fitted(instrumental, n_samples), fitted(vocals, n_samples)
 
 
 def _instrumental(files: Mapping[str, Path]) -> tuple[Path, ...]:

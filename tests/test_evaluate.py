@@ -73,12 +73,17 @@ class TestPairs:
             write(tmp_path / "song" / f"{name}.wav", noise(1, seed))
         assert [pair.instrumental for pair in find_pairs(tmp_path)] == [(tmp_path / "song" / "instrumental.wav",)]
 
-    def test_stems_are_cut_to_the_shorter(self, tmp_path):
-        """Different lengths and rates come back as equally long stereo at 44.1 kHz."""
-        soundfile.write(tmp_path / "x_vocals.wav", np.zeros(22050), 22050)
-        soundfile.write(tmp_path / "x_instrumental.wav", np.zeros((RATE // 2, 2)), RATE)
+    def test_a_stem_that_ends_early_is_silent_from_there_on(self, tmp_path):
+        """Different lengths and rates come back as equally long stereo at 44.1 kHz, and nothing is lost."""
+        soundfile.write(tmp_path / "x_vocals.wav", np.full(11_025, 0.1), 22_050)
+        write(tmp_path / "x_drums.wav", noise(1, 0))
+        write(tmp_path / "x_bass.wav", noise(2, 1))
         instrumental, vocals = read_pair(find_pairs(tmp_path)[0])
-        assert instrumental.shape == vocals.shape == (2, RATE // 2)
+        assert instrumental.shape == vocals.shape == (2, 2 * RATE)
+        assert np.abs(vocals[:, : RATE // 4]).max() > 0.09
+        assert not vocals[:, RATE // 2 :].any()
+        np.testing.assert_allclose(instrumental[:, :RATE], noise(1, 0) + noise(2, 1)[:, :RATE], atol=1e-6)
+        np.testing.assert_allclose(instrumental[:, RATE:], noise(2, 1)[:, RATE:], atol=1e-6)
 
     def test_a_folder_without_pairs_says_how_to_name_them(self, tmp_path):
         """Half a pair is no pair, and the message shows the naming."""
