@@ -26,12 +26,14 @@ class TextView:
         progress: The lines with bars.
         quiet: Errors only.
         verbose: Everything that was passed over, too.
+        paths: Where stems are; not when they go through a pipe.
     """
 
-    def __init__(self, progress: SongProgress, *, quiet: bool, verbose: bool) -> None:
+    def __init__(self, progress: SongProgress, *, quiet: bool, verbose: bool, paths: bool) -> None:
         self._progress = progress
         self._quiet = quiet
         self._verbose = verbose
+        self._paths = paths
         self._failed: list[Failed] = []
         self._n_skipped_shown = 0
 
@@ -60,8 +62,9 @@ class TextView:
     def _say_done(self, event: Done) -> None:
         if self._quiet:
             return
-        for path in (*event.stems.values(), *event.others):
-            say(f"  {path}")
+        if self._paths:
+            for path in (*event.stems.values(), *event.others):
+                say(f"  {path}")
         if self._verbose:
             say(f"    {event.seconds:.1f} s in {event.elapsed_seconds:.1f} s")
         for text in event.notes:
@@ -109,13 +112,13 @@ class JsonView:
 
 
 @contextmanager
-def batch_view(*, json: bool, quiet: bool, verbose: bool) -> Iterator[Callable[[Event], None]]:
+def batch_view(*, json: bool, quiet: bool, verbose: bool, paths: bool = True) -> Iterator[Callable[[Event], None]]:
     """What shows the events of a batch."""
     if json:
         yield JsonView()
         return
     with song_progress(quiet=quiet) as progress:
-        yield TextView(progress, quiet=quiet, verbose=verbose)
+        yield TextView(progress, quiet=quiet, verbose=verbose, paths=paths)
 
 
 def _label(event: Start) -> str:

@@ -133,7 +133,7 @@ def separate(
         plan = plan_batch(listing, naming, folder, work, ledger=ledger, overwrite=overwrite)
         if plan.jobs and not quiet and not json:
             say(f"model {', '.join(names)} on {', '.join([setup.device, *devices[1:]])} in {setup.precision}")
-        with batch_view(json=json, quiet=quiet, verbose=verbose) as show:
+        with batch_view(json=json, quiet=quiet, verbose=verbose, paths=output != PIPE) as show:
             runner = _runner(setup, devices, jobs, ray)
             summary = run_batch(plan, work, runner, show, ledger=ledger, fail_fast=fail_fast, images=copy_images)
         if output == PIPE and summary.done:

@@ -386,11 +386,13 @@ def test_collisions_are_refused_before_any_work(frametx, library, make_song, tin
 
 
 def test_a_song_comes_from_stdin_and_its_stem_goes_to_stdout(library, tiny_checkpoint, tmp_path, frametx_process):
-    """`-` and `-o -`: the instrumental as FLAC on stdout, everything else on stderr."""
+    """`-` and `-o -`: the instrumental as FLAC on stdout, everything else on stderr, and no path that is gone at once."""
     with (library / "a.wav").open("rb") as song:
         process = frametx_process("separate", "-", "-o", "-", "-m", tiny_checkpoint, stdin=song, text=False)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
+    assert b"1 song" in err
+    assert b"Instrumental" not in err
     mix, rate = soundfile.read(library / "a.wav")
     stem, stem_rate = soundfile.read(io.BytesIO(out))
     assert (stem.shape, stem_rate) == (mix.shape, rate)
