@@ -1,0 +1,85 @@
+"""What runs on a GPU, checked without one: tensors that only pretend to be there, and complain where devices meet."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
+
+from frametx import spectrum
+from frametx.chunks import MaskJoiner, plan_chunks
+from frametx.masker import Masker
+from frametx.models.detect import NETWORKS
+from frametx.models.mini import Mini
+from frametx.models.network import Feeding
+from frametx.reframing import reframed
+from frametx.spectrum import Framing, StreamingISTFT, StreamingSTFT
+from tests.models.test_architectures import NAMES, sizes_of
+
+GPU = torch.device("cuda", 0)
+SMALL_MINI = {"channels": (4, 4, 4), "maps": (1, 1, 1), "hidden": (8, 8, 8), "heads": 1, "detail": 4, "n_fft": 256}
+
+
+class AnyMasker(Masker):
+    """Takes the first two channels for a mask; a real one looks at values, and there are none."""
+
+    def masks(self, features, _audible):
+        return features[:, :2]
+
+
+def network_of(name, recording_of):
+    """A small network, without memory for its weights."""
+    with torch.device("meta"):
+        if name == "mini":
+            return Mini(**SMALL_MINI).eval()
+        return NETWORKS[name.partition("_")[0]](**sizes_of(name, recording_of(name))).eval()
+
+
+def on_gpu(network):
+    """The same with every tensor of it on the GPU, as a function of features."""
+    tensors = {
+        name: torch.nn.Parameter(torch.empty(tensor.shape, dtype=tensor.dtype, device=GPU), requires_grad=False)
+        for name, tensor in (*network.named_parameters(), *network.named_buffers())
+    }
+    return lambda features: functional_call(network, tensors, (features,))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", [*NAMES, "mini"])
+def test_a_network_leaves_nothing_on_the_cpu(name, dtype, recording_of):
+    """Every network runs on a GPU in every format, several windows at once where it can; what comes out is float32."""
+    network = network_of(name, recording_of).cast(dtype)
+    batch, width = (1 if network.feeding is Feeding.HISTORY else 3), network.fitting_width(64)
+    with FakeTensorMode():
+        logits = on_gpu(network)(torch.empty(batch, network.in_channels, network.n_bins, width, device=GPU))
+    assert logits.shape == (batch, network.out_channels, network.n_bins, width)
+    assert (logits.device, logits.dtype) == (GPU, torch.float32)
+
+
+@pytest.mark.parametrize("feeding", Feeding)
+def test_windows_are_fed_where_they_lie(feeding, recording_of):
+    """Magnitudes, phases, middle and side, and what an autoregressive network remembers stay on the GPU."""
+    network = network_of("mini", recording_of)
+    network.feeding = feeding
+    feeder = AnyMasker(name="any", network=network, device=GPU).feeder(3.0)
+    with FakeTensorMode():
+        windows = torch.empty(1, 2, 128, 9, dtype=torch.complex64, device=GPU)
+        inside = torch.ones(1, 9, dtype=torch.bool, device=GPU)
+        assert [feeder(windows, inside).device for _ in range(3)] == [GPU] * 3
+        feeder.remember(windows, torch.empty(1, 2, 128, 9, device=GPU))
+        assert feeder(windows, inside).device == GPU
+        assert reframed(windows, Framing(256, 64), Framing(128, 64)).device == GPU
+
+
+def test_transforms_and_joining_stay_on_the_gpu(monkeypatch):
+    """From samples to frames, from masks of windows to the song's, and back to samples."""
+    monkeypatch.setattr(spectrum, "_hann_window", spectrum._hann_window.__wrapped__)  # none is kept for a real GPU
+    with FakeTensorMode():
+        stft, istft = StreamingSTFT(256, 64, GPU), StreamingISTFT(256, 64, GPU)
+        frames = torch.cat([stft.push(torch.empty(2, 3000, device=GPU)) for _ in range(2)] + [stft.finish()], dim=-1)
+        chunks = plan_chunks(frames.shape[-1], 32, 8)
+        joiner = MaskJoiner(chunks, 8)
+        mask = torch.cat([joiner.push(torch.empty(2, 129, chunk.width, device=GPU)) for chunk in chunks], dim=-1)
+        samples = torch.cat([istft.push(frames * mask), istft.finish()], dim=-1)
+    assert (samples.device, samples.shape) == (GPU, (2, 6016))
