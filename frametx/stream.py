@@ -58,7 +58,8 @@ class FrameBuffer:
     def take(self, start: int, stop: int) -> Tensor:
         """Frames `start` to `stop` as they arrived, whatever sources may see, complex `[c f t]`; not to be changed."""
         pieces = [piece.transpose(1, 2) for piece in self.pieces(start, stop)]
-        joined = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
+        # of a window behind the last frame that sources may see there is nothing but silence to come
+        joined = pieces[0] if len(pieces) == 1 else torch.cat(pieces or [self._parts[-1][:, :0]], dim=1)
         return joined.transpose(1, 2)
 
     def pieces(self, start: int, stop: int) -> Iterator[Tensor]:

@@ -130,6 +130,15 @@ def test_cross_faded_windows_leave_no_jump(tiny_checkpoint):
     assert steps.max() <= 1.5 * np.quantile(steps, 0.99)
 
 
+@pytest.mark.parametrize("options", [{"context": 0}, {"original": True}])
+def test_a_song_may_end_just_behind_a_window_of_the_grid(tiny_checkpoint, options):
+    """Then the last window owns only the frame that extends the song, which the network doesn't see."""
+    mix = noise(2, 16 * 128 - 127)
+    windows = WindowOptions(crop=8, **options)
+    stems = Separator(tiny_checkpoint, device="cpu", precision="fp32", windows=windows).separate_array(mix)
+    np.testing.assert_allclose(stems[VOCALS] + stems[INSTRUMENTAL], mix, atol=1e-7)
+
+
 def test_a_song_that_changes_between_the_passes_is_refused(separator):
     """The peak of one song is not used for another."""
     short, long = (ArraySong(samples=noise(2, n), sample_rate=44_100) for n in (5000, 6000))
