@@ -95,7 +95,7 @@ class DisagreementMeter:
 
     def __call__(self, masks: list[Tensor], spectrum: Tensor) -> None:
         """Take masks `[c f t]`, one a model, and the spectrum under them."""
-        stacked = torch.stack([mask.to(spectrum.device) for mask in masks])
+        stacked = torch.stack(masks)
         power = torch.view_as_real(spectrum[:, : stacked.shape[2]]).square().sum(-1)
         spread = (stacked.amax(0) - stacked.amin(0)).square() * power
         self._spread.append(_frames(spread))

@@ -195,7 +195,7 @@ def _vocals(
         if block.last:
             buffer.append(stft.finish())
         with torch.inference_mode():
-            mask = source.advance(buffer).to(device)
+            mask = source.advance(buffer)
         if mask.shape[-1] == 0:
             continue
         # piece by piece: what stays in the processor's caches costs a fraction of whole windows' time and memory

@@ -103,6 +103,7 @@ class MaskStream:
         chunks: The plan.
         fade: Frames over which neighbouring chunks are mixed.
         shape: Channels and frequency bins of a mask.
+        device: Where the masks are.
         batch_size: Most windows at once; windows of different widths are never mixed.
         on_chunk: Called with the number of frames that a finished batch owned.
     """
@@ -114,13 +115,14 @@ class MaskStream:
         *,
         fade: int,
         shape: tuple[int, int],
+        device: torch.device,
         batch_size: int = 1,
         on_chunk: Callable[[int], None] | None = None,
     ) -> None:
         self._feeder = feeder
         self._chunks = chunks
         self._joiner = MaskJoiner(chunks, fade)
-        self._shape = shape
+        self._nothing = torch.zeros(*shape, 0, device=device)
         self._batch_size = batch_size
         self._on_chunk = on_chunk
         self._next = 0
@@ -146,9 +148,7 @@ class MaskStream:
             self._next += len(batch)
             if self._on_chunk is not None:
                 self._on_chunk(sum(chunk.stop - chunk.start for chunk in batch))
-        if not finished:
-            return torch.zeros(*self._shape, 0)
-        return torch.cat(finished, dim=-1)
+        return torch.cat(finished, dim=-1) if finished else self._nothing
 
     def _ready(self, buffer: FrameBuffer) -> list[Chunk]:
         """The next batch, or nothing while its frames are still to come."""
@@ -188,7 +188,7 @@ class JoinedMasks:
         """Advance every source; join the frames that all have finished."""
         for index, source in enumerate(self._sources):
             new, old = source.advance(buffer), self._waiting[index]
-            self._waiting[index] = new if old is None else torch.cat([old.to(new.device), new], dim=-1)
+            self._waiting[index] = new if old is None else torch.cat([old, new], dim=-1)
         waiting = [mask for mask in self._waiting if mask is not None]
         n_common = min(mask.shape[-1] for mask in waiting)
         self._waiting = [mask[..., n_common:] for mask in waiting]

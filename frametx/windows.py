@@ -187,6 +187,7 @@ def _stream(
         plan.chunks,
         fade=plan.fade,
         shape=(network.out_channels, framing.n_bins),
+        device=masker.device,
         batch_size=batch_size or masker.batch_size(plan.chunks[0].width),
         on_chunk=on_chunk,
     )

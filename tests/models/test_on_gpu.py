@@ -9,12 +9,14 @@ from torch.func import functional_call
 
 from frametx import spectrum
 from frametx.chunks import MaskJoiner, plan_chunks
+from frametx.ensemble import Rule, join_masks
 from frametx.masker import Masker
 from frametx.models.detect import NETWORKS
 from frametx.models.mini import Mini
 from frametx.models.network import Feeding
 from frametx.reframing import reframed
 from frametx.spectrum import Framing, StreamingISTFT, StreamingSTFT
+from frametx.stream import FrameBuffer, JoinedMasks, MaskStream
 from tests.models.test_architectures import NAMES, sizes_of
 
 GPU = torch.device("cuda", 0)
@@ -83,3 +85,22 @@ def test_transforms_and_joining_stay_on_the_gpu(monkeypatch):
         mask = torch.cat([joiner.push(torch.empty(2, 129, chunk.width, device=GPU)) for chunk in chunks], dim=-1)
         samples = torch.cat([istft.push(frames * mask), istft.finish()], dim=-1)
     assert (samples.device, samples.shape) == (GPU, (2, 6016))
+
+
+def test_models_of_an_ensemble_wait_for_one_another_on_the_gpu():
+    """Where one has masks already and the other, whose batches are larger, has none yet."""
+
+    def stream(batch_size):
+        chunks = plan_chunks(90, 10, 0)
+        return MaskStream(
+            lambda windows, _inside: windows.abs(), chunks, fade=0, shape=(2, 128), device=GPU, batch_size=batch_size
+        )
+
+    with FakeTensorMode():
+        source = JoinedMasks([stream(1), stream(3)], lambda masks: join_masks(masks, Rule.MIN))
+        buffer, masks = FrameBuffer(90), []
+        for _ in range(9):
+            buffer.append(torch.empty(2, 129, 10, dtype=torch.complex64, device=GPU))
+            masks.append(source.advance(buffer))
+    assert [mask.shape[-1] for mask in masks] == [0, 0, 30] * 3
+    assert {mask.device for mask in masks} == {GPU}
