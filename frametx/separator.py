@@ -197,24 +197,31 @@ class Separator:
         """Separate samples in memory.
 
         Args:
-            mix: Float samples `[c n]` with one or two channels, or `[n]`; full scale is 1.
-            sample_rate: Samples per second.
+            mix: Samples `[c n]` with one or two channels, or `[n]`, of any type that numpy makes float32 of. Their scale
+                does not matter; integers stay as large as they are.
+            sample_rate: Samples per second, whole.
             progress: Told the stage and how much of it is done, 0..1.
 
         Returns:
             The stems, float32, in the shape of `mix`; instrumental + vocals = mix.
 
         Raises:
-            AudioError: No samples, more than two channels, or values that are not finite.
+            AudioError: No samples, more than two channels, values that are not finite, or a rate that is none.
+            DeviceError: A window does not fit into the device's memory.
         """
-        samples = np.atleast_2d(np.asarray(mix, dtype=np.float32))
+        # torch takes no reversed arrays, and warns of those that may not be written to
+        samples = np.atleast_2d(np.require(mix, np.float32, ["C_CONTIGUOUS", "WRITEABLE"]))
         if samples.ndim != 2 or samples.shape[0] > 2 or samples.shape[1] == 0:
             raise AudioError(
                 f"an array of shape {np.shape(mix)} is no song", "give [channels, samples] with 1 or 2 channels"
             )
         if not np.isfinite(samples).all():
             raise AudioError("the array holds values that are not finite")
-        stretches = list(self._stems(ArraySong(samples=samples, sample_rate=sample_rate), progress, samples.shape[1]))
+        if not sample_rate >= 1 or sample_rate % 1:
+            raise AudioError(f"{sample_rate} is no sample rate", "give whole samples per second, such as 44100")
+        stretches = list(
+            self._stems(ArraySong(samples=samples, sample_rate=int(sample_rate)), progress, samples.shape[1])
+        )
         vocals = np.concatenate([stems.vocals for stems in stretches], axis=1).reshape(np.shape(mix))
         instrumental = np.concatenate([stems.instrumental for stems in stretches], axis=1).reshape(np.shape(mix))
         return {Stem.INSTRUMENTAL: instrumental, Stem.VOCALS: vocals}

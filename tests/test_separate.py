@@ -153,6 +153,24 @@ def test_arrays_that_are_no_songs_are_refused(separator, mix):
         separator.separate_array(mix)
 
 
+def test_any_view_of_samples_is_a_song(separator):
+    """Swapped channels, reversed time and arrays that may not be written to are separated as their copies are."""
+    mix = noise(2, 3000)
+    mix.flags.writeable = False
+    for view in (mix, mix[::-1], mix[:, ::-1], np.broadcast_to(mix[0], (2, 3000))):
+        np.testing.assert_array_equal(
+            separator.separate_array(view)[VOCALS], separator.separate_array(view.copy())[VOCALS]
+        )
+
+
+@pytest.mark.parametrize("sample_rate", [0, -44_100, 44_100.5, float("nan")])
+def test_a_rate_that_is_none_is_refused(separator, sample_rate):
+    """With a message of ours and not the resampler's; a whole number may be a float."""
+    with pytest.raises(AudioError, match="no sample rate"):
+        separator.separate_array(noise(1, 300), sample_rate)
+    assert separator.separate_array(noise(1, 300), 48_000.0)[VOCALS].shape == (1, 300)
+
+
 def test_one_dimension_is_one_channel(separator):
     """A plain array of samples comes back in its own shape."""
     assert separator.separate_array(noise(1, 3000)[0])[VOCALS].shape == (3000,)
