@@ -6,6 +6,8 @@ and keeps its traceback. Exceptions of libraries are translated where the librar
 
 from __future__ import annotations
 
+from typing import Any
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
@@ -57,6 +59,10 @@ class QuotaExceeded(DownloadError):
     def __init__(self, message: str, wait_seconds: float, hint: str | None = None) -> None:
         super().__init__(message, hint)
         self.wait_seconds = wait_seconds
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Exceptions are pickled by their message alone, which is too little to make this one again."""
+        return type(self), (self.message, self.wait_seconds, self.hint)
 
 
 class CheckpointError(FrametxError):
