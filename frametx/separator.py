@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from frametx import __version__
 from frametx.allocator import keep_freed_memory
 from frametx.audio.reader import SongReader
 from frametx.audio.tags import Tags, read_tags
@@ -278,10 +279,14 @@ class Separator:
         return self.separate_blocks(song, survey, progress=progress, watch=watch, journal=journal)
 
     def _journal(self, targets: Mapping[Stem, Path], recipe: Recipe, digest: Future[str]) -> Journal:
-        """Masks depend on the song's content, the recipe, and a little on what computes them and how many at once."""
+        """Masks depend on the song's content, the recipe, and a little on what computes them and how many at once.
+
+        Other versions may cut other windows by default, and masks of other windows would be taken for these.
+        """
 
         def key() -> str:
-            return f"{digest.result()} {recipe.masks_key} {self.device.type} {self.windows.batch_size}"
+            place = f"{self.device.type} {self.windows.batch_size}"
+            return f"{__version__} {digest.result()} {recipe.masks_key} {place}"
 
         return Journal(next(iter(targets.values())), key)
 

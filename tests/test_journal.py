@@ -117,6 +117,21 @@ def test_masks_of_other_parameters_or_another_song_are_not_used(song, tiny_check
     assert hidden(tmp_path / "out") == []
 
 
+def test_masks_of_another_version_are_not_used(song, tiny_checkpoint, asked, monkeypatch, tmp_path):
+    """Its default windows may be others; here the default is, as after an upgrade, another than that of the killed run."""
+    asked.limit = 4
+    monkeypatch.setattr("frametx.windows.DEFAULT_CROP", 100)
+    with pytest.raises(KeyboardInterrupt):
+        Separator(tiny_checkpoint).separate_file(song, tmp_path / "out", FLOAT)
+    monkeypatch.setattr("frametx.separator.__version__", "99.0")
+    monkeypatch.setattr("frametx.windows.DEFAULT_CROP", 110)
+    asked.limit = 10**9
+    Separator(tiny_checkpoint).separate_file(song, tmp_path / "whole", FLOAT, resumable=False)
+    Separator(tiny_checkpoint).separate_file(song, tmp_path / "out", FLOAT)
+    assert digests(tmp_path / "out") == digests(tmp_path / "whole")
+    assert hidden(tmp_path / "out") == []
+
+
 def test_a_run_without_a_journal_of_its_own_takes_others_of_the_stem_away(
     song, tiny_checkpoint, asked, monkeypatch, tmp_path
 ):
