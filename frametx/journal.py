@@ -56,7 +56,6 @@ class Journal:
         self._room = 0
         self._files: dict[str, Path] = {}  # what an earlier run left, by stream, first window and number of windows
         self._used = False
-        self.n_read_back = 0
 
     def feeder(self, feeder: Feeder | ReframedFeeder, stream: int, n_windows: int) -> WindowFeeder:
         """A feeder that asks the network only for windows that are not kept.
@@ -84,7 +83,6 @@ class Journal:
             masks = torch.frombuffer(bytearray(body), dtype=torch.float32).reshape(shape)
         except (OSError, ValueError, RuntimeError, IndexError):
             return None
-        self.n_read_back += count
         return masks, bool(exact)
 
     def keep(self, stream: int, first: int, masks: Tensor, seconds_in_all: float, *, exact: bool) -> None:
