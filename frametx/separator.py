@@ -63,6 +63,9 @@ class Result:
 class Separator:
     """Separates songs with one model or an ensemble, loaded once.
 
+    For one thread at a time; threads that separate at once need a separator each. On a CPU, memory that networks free stays
+    with the process and is used again.
+
     Args:
         models: Names of snapshots, presets or paths of checkpoints, separated by commas, or a list of them; or a
             setup, which says everything else too.
@@ -71,6 +74,16 @@ class Separator:
         windows: Windows and ensemble; by default what suits the models.
         offline: Never fetch a snapshot.
         on_note: Told what happens meanwhile, such as a download.
+
+    Attributes:
+        setup: What it is made of, with nothing left to find out.
+        models: The checkpoints, in the order of the ensemble.
+        windows: Windows and ensemble, with what a preset says put in.
+        device: Where the networks are.
+        dtype: The number format of their convolutions and matrices.
+        maskers: The networks, each ready to turn windows into masks.
+        framings: Their STFTs.
+        framing: The one that songs are taken apart with: the longest.
 
     Raises:
         FrametxError: A model, device or option that there is not.
@@ -90,14 +103,15 @@ class Separator:
         offline: bool = False,
         on_note: Callable[[str], None] | None = None,
     ) -> None:
-        if not isinstance(models, Setup):
-            models = prepare(
-                models, device=device, precision=precision, windows=windows, offline=offline, on_note=on_note
-            )
-        self.setup = models
-        self.models, self.windows = models.models, models.windows
-        self.device = pick_device(models.device)
-        self.dtype = pick_dtype(models.precision, self.device)
+        setup = (
+            models
+            if isinstance(models, Setup)
+            else prepare(models, device=device, precision=precision, windows=windows, offline=offline, on_note=on_note)
+        )
+        self.setup = setup
+        self.models, self.windows = setup.models, setup.windows
+        self.device = pick_device(setup.device)
+        self.dtype = pick_dtype(setup.precision, self.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         self.maskers = [self._masker(model) for model in self.models]
@@ -140,8 +154,13 @@ class Separator:
             resumable: Keep the masks of a long song on disk, hidden beside the stems, until it is done; and go on
                 where an interrupted run with the same parameters stopped.
 
+        Returns:
+            The files written, and what a person should know about them.
+
         Raises:
-            AudioError: The song cannot be read, or a stem cannot be written. No stem is left behind.
+            AudioError: The song cannot be read, a stem is there already, or it cannot be written. No stem is left behind.
+            UsageError: The format is unknown or cannot hold the bit depth, or a stem would replace the song itself.
+            DeviceError: A window does not fit into the device's memory.
         """
         options = options or OutputOptions()
         path = Path(path)
@@ -291,12 +310,9 @@ class Separator:
         return Journal(next(iter(targets.values())), key)
 
     def _masker(self, model: Model) -> Masker:
-        def load() -> Network:
-            return model.load()
-
-        network = load().to(self.device)
-        exact = None if self.dtype == torch.float32 else load
-        return Masker(name=model.name, network=network.cast(self.dtype), device=self.device, exact=exact)
+        network = model.load().to(self.device).cast(self.dtype)
+        exact = None if self.dtype == torch.float32 else model.load
+        return Masker(name=model.name, network=network, device=self.device, exact=exact)
 
 
 def separate_song(
@@ -306,5 +322,18 @@ def separate_song(
     models: str | Path | Sequence[str | Path] = "",
     **options: Any,
 ) -> Result:
-    """Separate one song; loads the models for it alone. See `Separator` for the options, and to separate many."""
+    """Separate one song; loads the models for it alone.
+
+    Args:
+        path: The song.
+        output: A folder, made if missing.
+        models: As for `Separator`, which is there to separate many.
+        **options: The further arguments of `Separator`.
+
+    Returns:
+        The files written, and what a person should know about them.
+
+    Raises:
+        FrametxError: As `Separator` and `Separator.separate_file`.
+    """
     return Separator(models, **options).separate_file(path, output)

@@ -132,7 +132,8 @@ def load_model(name_or_path: str | Path = "", *, offline: bool = False) -> Netwo
 
     Returns:
         The network: magnitudes `[b c f t]`, divided by the song's peak and without the Nyquist bin, to logits of the
-        mask `[b c f t]`. All sizes are read from the tensors.
+        mask `[b c f t]`. Its `framing` is the STFT, its `feeding` says what else than left and right the input's
+        channels are, if anything. All sizes are read from the tensors.
 
     Raises:
         FrametxError: There is no such model, or it cannot be fetched or read.
