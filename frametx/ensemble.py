@@ -59,7 +59,7 @@ def check_weights(weights: Sequence[float] | None, n_models: int, rule: Rule) ->
     """
     if weights is None:
         return
-    if rule is not Rule.MEAN:
+    if rule != Rule.MEAN:
         raise UsageError(f"weights belong to the ensemble rule 'mean', not '{rule}'", "add --ensemble mean")
     if len(weights) != n_models:
         raise UsageError(

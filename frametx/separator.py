@@ -128,7 +128,7 @@ class Separator:
     def separate_file(
         self,
         path: str | Path,
-        output: str | Path | Mapping[Stem, Path] = "separated",
+        output: str | Path | Mapping[Stem, Path] | Mapping[str, str | Path] = "separated",
         options: OutputOptions | None = None,
         *,
         start_seconds: float = 0.0,
@@ -159,7 +159,8 @@ class Separator:
 
         Raises:
             AudioError: The song cannot be read, a stem is there already, or it cannot be written. No stem is left behind.
-            UsageError: The format is unknown or cannot hold the bit depth, or a stem would replace the song itself.
+            UsageError: A stem or the format is unknown, the format cannot hold the bit depth, or a stem would replace
+                the song itself.
             DeviceError: A window does not fit into the device's memory.
         """
         options = options or OutputOptions()

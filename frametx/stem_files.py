@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from frametx.audio.pcm import quantise
 from frametx.audio.writer import StemWriter, WrittenStem
-from frametx.errors import AudioError
+from frametx.errors import AudioError, UsageError
 from frametx.naming import Naming, check_collisions
 from frametx.outputs import OutputOptions, Stem, bit_depth_for, refuse_own_song
 from frametx.songs import SongFile
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from frametx.audio.reader import SongReader
     from frametx.separate import Stems
+
+_STEMS = f"name {' or '.join(Stem)}, or both"
 
 
 def open_writers(
@@ -49,20 +51,35 @@ def stem_blocks(stems: Stems, bits: int | None) -> dict[Stem, np.ndarray[Any, An
     return {Stem.INSTRUMENTAL: quantise(stems.mix, bits) - vocals, Stem.VOCALS: vocals}
 
 
-def stem_targets(song: Path, output: str | Path | Mapping[Stem, Path], options: OutputOptions) -> Mapping[Stem, Path]:
-    """Where the stems go; their folders are made."""
-    if not isinstance(output, Mapping):
-        output = Naming().targets(SongFile(path=song), Path(output), options.stems, options.format)
-    check_collisions([(song, output)])
-    refuse_own_song(song, output.values())
-    for folder in {target.parent for target in output.values()}:
+def stem_targets(
+    song: Path, output: str | Path | Mapping[Stem, Path] | Mapping[str, str | Path], options: OutputOptions
+) -> dict[Stem, Path]:
+    """Where the stems go; their folders are made.
+
+    Raises:
+        UsageError: No stem is named, or one that there is not, or one would replace the song.
+        AudioError: A folder cannot be made.
+    """
+    try:
+        targets = (
+            {Stem(stem): Path(target) for stem, target in output.items()}
+            if isinstance(output, Mapping)
+            else Naming().targets(SongFile(path=song), Path(output), map(Stem, options.stems), options.format)
+        )
+    except ValueError as error:
+        raise UsageError(f"there is no such stem: {error}", _STEMS) from error
+    if not targets:
+        raise UsageError("no stem is wanted", _STEMS)
+    check_collisions([(song, targets)])
+    refuse_own_song(song, targets.values())
+    for folder in {target.parent for target in targets.values()}:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise AudioError(
                 f"the output folder {folder} cannot be made: {error.strerror}", "choose another with -o"
             ) from error
-    return output
+    return targets
 
 
 def writing_notes(written: Mapping[Stem, WrittenStem], options: OutputOptions) -> list[str]:

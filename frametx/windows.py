@@ -72,6 +72,8 @@ class WindowOptions:
         ):
             if value is not None and value < least:
                 raise UsageError(f"--{name.replace(' ', '-')} {value} is too small", f"use {least} or more")
+        if self.rule is not None and self.rule not in tuple(Rule):
+            raise UsageError(f"'{self.rule}' is no rule for an ensemble", f"use {', '.join(Rule)}")
         if self.tta and (self.crop is not None or self.context is not None):
             raise UsageError("--tta brings its own window sizes", "leave out --crop and --context")
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pydoc
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import soundfile
 
 import frametx
 
@@ -29,3 +32,45 @@ def test_importing_the_package_does_not_import_torch():
     """Nor does looking at an error of it, which `except frametx.FrametxError` does."""
     code = "import sys, frametx; frametx.FrametxError; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture
+def song(tmp_path):
+    """A fifteenth of a second of noise."""
+    path = tmp_path / "song.wav"
+    soundfile.write(path, np.random.default_rng(0).standard_normal((3000, 2)) * 0.1, 44_100)
+    return path
+
+
+@pytest.fixture(scope="module")
+def separator(tiny_checkpoint):
+    return frametx.Separator(tiny_checkpoint, device="cpu", precision="fp32")
+
+
+def test_stems_go_by_plain_words_too(separator, song, tmp_path):
+    """As keys of paths, which may be text, and in the options; as they do in what comes back."""
+    result = separator.separate_file(song, {"vocals": str(tmp_path / "voice.flac")})
+    assert result.stems["vocals"].path == tmp_path / "voice.flac"
+    result = separator.separate_file(song, tmp_path / "out", frametx.OutputOptions(stems=("instrumental",)))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["song_Instrumental.flac"]
+
+
+@pytest.mark.parametrize(
+    ("output", "stems"), [({}, ()), ("out", ()), ("out", ("drums",)), ({"drums": "drums.flac"}, ("vocals",))]
+)
+def test_stems_that_there_are_not_are_refused(separator, song, tmp_path, monkeypatch, output, stems):
+    """Before any work, and by name."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(frametx.FrametxError, match="drums" if "drums" in (*output, *stems) else "no stem"):
+        separator.separate_file(song, output, frametx.OutputOptions(stems=stems))
+    assert list(tmp_path.iterdir()) == [song]
+
+
+def test_rules_go_by_plain_words_too(tiny_checkpoint, tmp_path):
+    """`mean` takes weights however it is written, and what is no rule is refused at once."""
+    other = shutil.copy(tiny_checkpoint, tmp_path / "other.pth")
+    windows = frametx.WindowOptions(rule="mean", weights=(1.0, 0.0))
+    both = frametx.Separator([tiny_checkpoint, other], device="cpu", precision="fp32", windows=windows)
+    assert both.separate_array(np.ones((1, 500)))["vocals"].shape == (1, 500)
+    with pytest.raises(frametx.FrametxError, match="'least' is no rule"):
+        frametx.WindowOptions(rule="least")
