@@ -83,7 +83,9 @@ def reframed(windows: Tensor, outer: Framing, inner: Framing) -> Tensor:
         Complex `[... f t]`, without the highest bin.
     """
     skipped = (outer.n_fft - inner.n_fft) // 2
-    long, short = (torch.hann_window(framing.n_fft, device=windows.device) for framing in (outer, inner))
+    long, short = (
+        torch.hann_window(framing.n_fft, dtype=torch.float32, device=windows.device) for framing in (outer, inner)
+    )
     window = short / long[skipped : skipped + inner.n_fft]
     samples = torch.fft.irfft(windows.transpose(-1, -2), n=outer.n_fft)[..., skipped : skipped + inner.n_fft]
     spectrum: Tensor = torch.fft.rfft(samples * window)

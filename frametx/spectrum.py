@@ -61,7 +61,7 @@ def middle_and_side(spectrum: Tensor) -> Tensor:
 @cache
 def _hann_window(n_fft: int, device: str) -> Tensor:
     """Made once: in a folder of short songs it would be two milliseconds a song."""
-    return torch.hann_window(n_fft, device=device)
+    return torch.hann_window(n_fft, dtype=torch.float32, device=device)
 
 
 class StreamingSTFT:
@@ -128,7 +128,7 @@ class StreamingISTFT:
         self._window = _hann_window(n_fft, str(device))
         # samples that later frames add to, and the squared windows under them, in segments of one hop: [c s hop]
         self._sum: Tensor | None = None
-        self._weight = torch.zeros(1, n_fft // hop - 1, hop, device=device)
+        self._weight = torch.zeros(1, n_fft // hop - 1, hop, dtype=torch.float32, device=device)
         self._to_drop = n_fft // (2 * hop)  # segments that stand before the song
 
     def push(self, spectrum: Tensor) -> Tensor:

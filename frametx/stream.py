@@ -122,7 +122,7 @@ class MaskStream:
         self._feeder = feeder
         self._chunks = chunks
         self._joiner = MaskJoiner(chunks, fade)
-        self._nothing = torch.zeros(*shape, 0, device=device)
+        self._nothing = torch.zeros(*shape, 0, dtype=torch.float32, device=device)
         self._batch_size = batch_size
         self._on_chunk = on_chunk
         self._next = 0

@@ -171,6 +171,19 @@ def test_a_rate_that_is_none_is_refused(separator, sample_rate):
     assert separator.separate_array(noise(1, 300), 48_000.0)[VOCALS].shape == (1, 300)
 
 
+def test_another_default_type_of_torch_changes_nothing(separator):
+    """As a notebook may have set it: the stems are float32, and the same."""
+    mix = noise(2, 3000)
+    expected = separator.separate_array(mix)[VOCALS]
+    torch.set_default_dtype(torch.float64)
+    try:
+        vocals = separator.separate_array(mix)[VOCALS]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert vocals.dtype == np.float32
+    np.testing.assert_array_equal(vocals, expected)
+
+
 def test_one_dimension_is_one_channel(separator):
     """A plain array of samples comes back in its own shape."""
     assert separator.separate_array(noise(1, 3000)[0])[VOCALS].shape == (3000,)
