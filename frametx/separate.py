@@ -135,12 +135,10 @@ def separate_blocks(
         yield from (Stems(block, np.zeros_like(block)) for block in song.blocks())
         return
     waiting = _Waiting(song.channels)
-    back = Resampler(SAMPLE_RATE, song.sample_rate, song.channels)
+    back = Resampler(SAMPLE_RATE, song.sample_rate, song.channels)  # there and back no sample is lost
     n_left = survey.n_samples
     for vocals in _vocals(song, survey, maskers, options, waiting, progress, watch, journal):
         samples = back.process(vocals.samples, last=vocals.last)[:, :n_left]
-        if vocals.last and samples.shape[1] < n_left:  # the two resamplers may round the length down by a sample
-            samples = np.pad(samples, ((0, 0), (0, n_left - samples.shape[1])))
         n_left -= samples.shape[1]
         if samples.shape[1]:
             yield Stems(waiting.take(samples.shape[1]), samples)
