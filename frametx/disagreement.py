@@ -89,9 +89,9 @@ class DisagreementMeter:
     """Measures the masks that a separation shows it: give it as `watch`."""
 
     def __init__(self) -> None:
-        self._spread: list[NDArray[np.float64]] = []
-        self._mix: list[NDArray[np.float64]] = []
-        self._vocals: list[NDArray[np.float64]] = []
+        self._spread: list[Tensor] = []
+        self._mix: list[Tensor] = []
+        self._vocals: list[Tensor] = []
 
     def __call__(self, masks: list[Tensor], spectrum: Tensor) -> None:
         """Take masks `[c f t]`, one a model, and the spectrum under them."""
@@ -110,9 +110,9 @@ class DisagreementMeter:
             models=tuple(models),
             start_seconds=start_seconds,
             frame_seconds=hop / SAMPLE_RATE,
-            spread=np.concatenate(self._spread),
-            mix=np.concatenate(self._mix),
-            vocals=np.concatenate(self._vocals, axis=1),
+            spread=torch.cat(self._spread).numpy(),
+            mix=torch.cat(self._mix).numpy(),
+            vocals=torch.cat(self._vocals, dim=1).numpy(),
         )
 
 
@@ -209,10 +209,9 @@ def smoothed(values: NDArray[np.float64], width: float) -> NDArray[np.float64]:
     return mean
 
 
-def _frames(energy: Tensor) -> NDArray[np.float64]:
-    """Sum `[... c f t]` over channels and bins."""
-    summed: NDArray[np.float64] = energy.double().sum(dim=(-3, -2)).cpu().numpy()
-    return summed
+def _frames(energy: Tensor) -> Tensor:
+    """Sum `[... c f t]` over channels and bins; float64 on the CPU, for Apple's GPUs have none."""
+    return energy.sum(dim=(-3, -2)).cpu().double()
 
 
 def _cut(profile: Profile, start_seconds: float, end_seconds: float) -> Profile:

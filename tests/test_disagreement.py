@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from frametx import Separator
 from frametx.disagreement import DisagreementMeter, disputed_ranges, measure_disagreement
@@ -38,6 +40,23 @@ def test_a_disputed_passage_is_found():
     assert one.strictest == "strict"
     (exact,) = disputed_ranges(profile, threshold_db=10 * np.log10(0.5**2) - 0.1)
     assert exact.level_db == pytest.approx(10 * np.log10(0.5**2), abs=1.5)
+
+
+class NoDoubles(TorchDispatchMode):
+    """A machine whose GPU has no float64, as Apple's have none."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and made.dtype == torch.float64 and made.device.type != "cpu":
+            raise TypeError("this GPU has no float64")
+        return made
+
+
+def test_a_gpu_needs_no_float64():
+    """Models are compared on a GPU that computes in float32 alone."""
+    with FakeTensorMode(), NoDoubles():
+        masks = [torch.empty(2, 8, 50, device="cuda") for _ in range(2)]
+        DisagreementMeter()(masks, torch.empty(2, 9, 50, dtype=torch.complex64, device="cuda"))
 
 
 def test_passages_are_listed_by_how_much_is_disputed():
