@@ -1,0 +1,32 @@
+"""Devices that cannot go on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from frametx.errors import DeviceError
+from frametx.masker import Masker
+from frametx.models.v10 import V10
+
+WORDS = (
+    "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.",
+    "[enforce fail at alloc_cpu.cpp:115] data. DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes.",
+    "MPS backend out of memory (MPS allocated: 8.97 GB, other allocations: 1.06 GB, max allowed: 9.07 GB).",
+    "Invalid buffer size: 19.45 GB",
+)
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_memory_that_ran_out_is_said_on_every_system(words, monkeypatch):
+    """Linux, Windows and Apple's GPUs have words of their own for it; people read the same, with a way out."""
+    network = V10(n_fft=256, embedding=2, num_heads=4, expansion=2)
+
+    def fail(*_):
+        raise RuntimeError(words)
+
+    monkeypatch.setattr(network, "forward", fail)
+    masker = Masker(name="tiny", network=network, device=torch.device("cpu"))
+    with pytest.raises(DeviceError, match="does not fit into the memory of cpu") as caught:
+        masker.masks(torch.zeros(1, 2, 128, 32), torch.ones(1, dtype=torch.bool))
+    assert "--crop" in (caught.value.hint or "")
