@@ -1,10 +1,11 @@
-"""Devices that cannot go on."""
+"""Devices that cannot go on, and devices that compute something else than the CPU."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from frametx import selftest
 from frametx.errors import DeviceError
 from frametx.masker import Masker
 from frametx.models.v10 import V10
@@ -30,3 +31,17 @@ def test_memory_that_ran_out_is_said_on_every_system(words, monkeypatch):
     with pytest.raises(DeviceError, match="does not fit into the memory of cpu") as caught:
         masker.masks(torch.zeros(1, 2, 128, 32), torch.ones(1, dtype=torch.bool))
     assert "--crop" in (caught.value.hint or "")
+
+
+def test_the_cpu_agrees_with_itself():
+    """Masks, and samples that went through both transforms, are the same twice."""
+    assert selftest.difference_from_cpu(torch.device("cpu")) < 1e-5
+    assert selftest.agrees_with_cpu(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("broken", ["irfft", "stft"])
+def test_a_device_whose_transforms_are_wrong_is_not_trusted(broken, monkeypatch):
+    """Networks alone don't show it: the samples would be wrong."""
+    place, right = (torch.fft, torch.fft.irfft) if broken == "irfft" else (torch, torch.stft)
+    monkeypatch.setattr(place, broken, lambda *args, **options: right(*args, **options) * 0.9)
+    assert not selftest.agrees_with_cpu(torch.device("cpu"))
