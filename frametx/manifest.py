@@ -212,7 +212,7 @@ def read_manifest_file(path: Path) -> dict[str, Any]:
         ManifestError: It cannot be read, is no TOML, or has wrong or unknown keys.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"cannot read the manifest {path}: {error}") from error
     try:

@@ -13,6 +13,7 @@ from frametx.download.claim import acquired
 from frametx.errors import ManifestError
 from frametx.manifest import user_manifest_path
 from frametx.manifest_fields import check_snapshot
+from frametx.renaming import put_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,7 +81,7 @@ def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path) -> tomlkit.TOMLDocument:
     try:
-        return tomlkit.parse(path.read_text("utf-8"))
+        return tomlkit.parse(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         document = tomlkit.document()
         document.add(tomlkit.comment("Own snapshots of frametx, laid over the models.toml that comes with it."))
@@ -110,7 +111,7 @@ def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
     beside = target.with_name(f"{target.name}.{os.getpid()}")
     try:
         beside.write_text(tomlkit.dumps(document), "utf-8")
-        beside.replace(target)
+        put_in_place(beside, target)
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise _unwritable(path, error) from error

@@ -245,6 +245,13 @@ def test_writing_an_entry_leaves_the_rest_of_the_file_as_it_is(write):
     assert own.read_text().strip() == before.strip()
 
 
+def test_a_manifest_saved_with_a_byte_order_mark_is_read_and_added_to(write):
+    """Some editors on Windows put one before the text."""
+    own = write("\ufeff[snapshots.mine]\nnotes = 'x'\n")
+    write_snapshot("new", {"notes": "y"}, own)
+    assert [load_manifest(own).snapshot(name).notes for name in ("mine", "new")] == ["x", "y"]
+
+
 def test_a_manifest_behind_a_link_stays_there(write, tmp_path):
     """Who keeps the file elsewhere and links to it finds the new entry there."""
     own = write("")
