@@ -69,7 +69,7 @@ def text_of(path: Path) -> str | None:
         EditListError: It cannot be read.
     """
     try:
-        return path.read_text("utf-8", _NOT_TEXT)
+        return path.read_text("utf-8-sig", _NOT_TEXT)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -113,6 +113,14 @@ def test_a_section_written_as_one_table_is_explained(tmp_path):
         read_edit_list(path)
 
 
+def test_a_list_saved_with_a_byte_order_mark_is_read(tmp_path):
+    """Some editors on Windows put one before the text."""
+    written = write_edit_list(edit_list(tmp_path))
+    path = tmp_path / "song.frametx.toml"
+    path.write_text(path.read_text("utf-8"), "utf-8-sig")
+    assert read_edit_list(path) == written
+
+
 def test_no_list_at_all_is_explained(tmp_path):
     """The message says how one begins."""
     with pytest.raises(EditListError, match="there is no edit list"):
