@@ -20,13 +20,14 @@ def read_config(path: Path) -> TrainingConfig:
         TrainingError: It cannot be read, or says something that cannot be meant.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise TrainingError(f"the config {path} cannot be read: {error}") from error
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise TrainingError(f"{path} is no TOML: {error}") from error
+        hint = "in double quotes \\ has a meaning of its own: write a path with /, or in single quotes"
+        raise TrainingError(f"{path} is no TOML: {error}", hint if "\\" in text else None) from error
     config: TrainingConfig = _build(TrainingConfig, table, "", path)
     _check(config, path)
     return config

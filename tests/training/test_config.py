@@ -96,6 +96,18 @@ def test_what_cannot_be_meant_is_named(tmp_path, change, message):
         read_config(written(tmp_path, GOOD.replace(*change)))
 
 
+def test_a_config_saved_with_a_byte_order_mark_is_read(tmp_path):
+    """Some editors on Windows put one before the text."""
+    assert read_config(written(tmp_path, "\ufeff" + GOOD)) == read_config(written(tmp_path, GOOD))
+
+
+def test_a_path_with_backslashes_in_double_quotes_is_explained(tmp_path):
+    """TOML takes them for escapes, and its own message doesn't say what to write."""
+    with pytest.raises(TrainingError, match="is no TOML") as caught:
+        read_config(written(tmp_path, GOOD.replace('"run"', '"C:\\Users\\me\\run"')))
+    assert "single quotes" in (caught.value.hint or "")
+
+
 def test_the_example_in_the_documentation_is_a_config(tmp_path):
     """What config.py shows can be copied."""
     example = [line[4:] for line in (config.__doc__ or "").splitlines() if line.startswith("    ")]
