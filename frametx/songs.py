@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import os
+import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
@@ -22,6 +25,11 @@ SUFFIXES = frozenset(
 """What is taken for a song in a folder; a file named by itself may be called anything."""
 
 _WORK_FOLDER = ".frametx"  # of <track>.frametx, which belongs to the edit list <track>.frametx.toml beside it
+
+_QUOTED = re.compile(r'^\s*"([^"]+)"\s*$')
+
+CODE_PAGES = ("mbcs", "oem") if os.name == "nt" else ()
+"""What lists are written in that are no Unicode: by programs with windows, and by `dir`."""
 
 _WINDOWS_HIDDEN = 0x2  # FILE_ATTRIBUTE_HIDDEN
 
@@ -104,21 +112,38 @@ def find_songs(
     return Listing(songs=tuple(songs.values()), skipped=tuple(walk.skipped))
 
 
-def read_list(text: str, folder: Path) -> list[Path]:
+def read_list(data: bytes, folder: Path) -> list[Path]:
     """The inputs that a list or playlist (M3U) names: one a line; empty lines and lines that begin with # don't count.
 
+    Paths may stand in double quotes, as Windows copies them.
+
     Args:
-        text: The list.
+        data: The list: UTF-8, UTF-16 with a byte order mark (as PowerShell writes it), or names in bytes that are no
+            text to anybody; on Windows also one of its code pages, line by line whichever names something.
         folder: What relative paths are relative to.
 
     Raises:
         UsageError: The list names nothing.
     """
-    lines = [line.strip("\r\n") for line in text.removeprefix("\ufeff").splitlines()]
-    paths = [folder / line for line in lines if line.strip() and not line.startswith("#")]
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        data = data.decode("utf-16", "replace").encode()
+    lines = [line for line in data.removeprefix(codecs.BOM_UTF8).splitlines() if line.strip()]
+    paths = [_named(line, folder) for line in lines if not line.startswith(b"#")]
     if not paths:
         raise UsageError("the list of songs is empty", "write one path a line")
     return paths
+
+
+def _named(line: bytes, folder: Path) -> Path:
+    """What a line names: the first reading of it that is there, or else the most probable."""
+    texts: list[str] = []
+    for encoding in ("utf-8", *CODE_PAGES):
+        with contextlib.suppress(UnicodeDecodeError):
+            texts.append(line.decode(encoding))
+    texts = texts or [line.decode("utf-8", "surrogateescape")]  # names are bytes to most systems
+    readings: list[str] = [reading for text in texts for reading in (text, *_QUOTED.findall(text))]
+    paths = [folder / reading for reading in readings]
+    return next((path for path in paths if not _is_missing(path)), paths[0])
 
 
 class _Walk:
@@ -210,7 +235,7 @@ def _is_hidden(entry: os.DirEntry[str]) -> bool:
 def _is_missing(path: Path) -> bool:
     try:
         path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # or a name that no file can have
         return True
     except OSError:  # there is something, and what is wrong with it will be said
         return False

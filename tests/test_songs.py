@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from frametx import songs
 from frametx.errors import AudioError, UsageError
 from frametx.songs import find_songs, read_list
 
@@ -108,6 +109,35 @@ def test_a_folder_without_songs_is_refused_with_a_way_out(tree):
 def test_a_list_is_read_like_a_playlist():
     """Comments, empty lines and a byte order mark don't count; relative paths are relative to the list."""
     text = "\ufeff#EXTM3U\r\nA b.flac\r\n\r\n#EXTINF:1,x\n/music/c.mp3\n sub/ d.wav\n"
-    assert read_list(text, Path("lists")) == [Path("lists/A b.flac"), Path("/music/c.mp3"), Path("lists/ sub/ d.wav")]
+    assert read_list(text.encode(), Path("lists")) == [
+        Path("lists/A b.flac"),
+        Path("/music/c.mp3"),
+        Path("lists/ sub/ d.wav"),
+    ]
     with pytest.raises(UsageError, match="empty"):
-        read_list("# nothing\n", Path())
+        read_list(b"# nothing\n", Path())
+
+
+def test_lists_of_powershell_are_read(tmp_path):
+    """Its > writes UTF-16 with a byte order mark."""
+    for encoding in ("utf-16-le", "utf-16-be"):
+        data = "\ufeffBjörk - Jóga.flac\r\nb.flac\r\n".encode(encoding)
+        assert read_list(data, tmp_path) == [tmp_path / "Björk - Jóga.flac", tmp_path / "b.flac"]
+
+
+def test_paths_in_quotes_are_read(tmp_path):
+    """Explorer copies paths with quotes around them; a name that has quotes of its own is taken first."""
+    (tmp_path / "a b.flac").touch()
+    data = b'"a b.flac"\r\n"gone.flac"\r\n'
+    assert read_list(data, tmp_path) == [tmp_path / "a b.flac", tmp_path / '"gone.flac"']
+    (tmp_path / '"a b.flac"').touch()
+    assert read_list(data, tmp_path)[0] == tmp_path / '"a b.flac"'
+
+
+def test_lists_in_a_code_page_are_read(tmp_path, monkeypatch):
+    """On Windows players write one and `dir` another; each line is read as what names a file."""
+    monkeypatch.setattr(songs, "CODE_PAGES", ("cp1252", "cp850"))
+    for name in ("Jóga.flac", "Hyperballad é.flac", "Ö.flac"):
+        (tmp_path / name).touch()
+    data = "Jóga.flac\r\n".encode("cp1252") + "Hyperballad é.flac\r\n".encode("cp850") + "Ö.flac".encode()
+    assert read_list(data, tmp_path) == [tmp_path / name for name in ("Jóga.flac", "Hyperballad é.flac", "Ö.flac")]

@@ -175,8 +175,7 @@ def _inputs(named: list[Path] | None, list_file: Path | None) -> list[Path]:
             listed = open_stdin().read() if list_file == PIPE else list_file.read_bytes()
         except OSError as error:
             raise AudioError(f"the list {list_file} cannot be read: {error.strerror}") from error
-        # names are bytes to the system, and those that are not UTF-8 come through as they are
-        inputs += read_list(listed.decode("utf-8", "surrogateescape"), list_file.parent)
+        inputs += read_list(listed, list_file.parent)
     if not inputs:
         raise UsageError("there is nothing to separate", "name songs or folders: frametx separate song.flac")
     if PIPE not in inputs:
