@@ -32,6 +32,7 @@ CODE_PAGES = ("mbcs", "oem") if os.name == "nt" else ()
 """What lists are written in that are no Unicode: by programs with windows, and by `dir`."""
 
 _WINDOWS_HIDDEN = 0x2  # FILE_ATTRIBUTE_HIDDEN
+_WINDOWS_NO_NAME = 123  # ERROR_INVALID_NAME: *.flac, where no song made the command line put names in its place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,10 @@ def refuse_missing(inputs: Sequence[Path]) -> None:
     """
     if inputs and all(_is_missing(path) for path in inputs):
         others = ", nor does anything else that was named" if len(inputs) > 1 else ""
-        raise AudioError(f"{inputs[0]} does not exist{others}", "check the spelling, and quote names with spaces")
+        hint = "check the spelling, and quote names with spaces"
+        if os.name == "nt" and '"' in str(inputs[0]):  # which no name there holds
+            hint = "leave out the backslash before the closing quote, which makes the quote a part of the name"
+        raise AudioError(f"{inputs[0]} does not exist{others}", hint)
 
 
 def find_songs(
@@ -237,8 +241,8 @@ def _is_missing(path: Path) -> bool:
         path.stat()
     except (FileNotFoundError, ValueError):  # or a name that no file can have
         return True
-    except OSError:  # there is something, and what is wrong with it will be said
-        return False
+    except OSError as error:  # there is something, and what is wrong with it will be said
+        return getattr(error, "winerror", None) == _WINDOWS_NO_NAME
     return False
 
 

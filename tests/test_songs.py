@@ -9,7 +9,7 @@ import pytest
 
 from frametx import songs
 from frametx.errors import AudioError, UsageError
-from frametx.songs import find_songs, read_list
+from frametx.songs import find_songs, read_list, refuse_missing
 
 
 @pytest.fixture
@@ -141,3 +141,16 @@ def test_lists_in_a_code_page_are_read(tmp_path, monkeypatch):
         (tmp_path / name).touch()
     data = "Jóga.flac\r\n".encode("cp1252") + "Hyperballad é.flac\r\n".encode("cp850") + "Ö.flac".encode()
     assert read_list(data, tmp_path) == [tmp_path / name for name in ("Jóga.flac", "Hyperballad é.flac", "Ö.flac")]
+
+
+def test_a_pattern_that_nothing_matched_is_missing(tmp_path, monkeypatch):
+    """Windows has an error of its own for names that cannot be."""
+
+    def refuse(*_, **__):
+        error = OSError("The filename, directory name, or volume label syntax is incorrect")
+        error.winerror = 123
+        raise error
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(AudioError, match="does not exist"):
+        refuse_missing([tmp_path / "*.flac"])
