@@ -160,7 +160,7 @@ class _Walk:
         self._leave_out = _identity(leave_out)
         self._products_in = products_in
         self._products = set() if leave_out is None else set(products_in(leave_out))
-        self._entered: set[tuple[int, int] | None] = set()
+        self._entered: set[tuple[int, int | str] | None] = set()
         self.skipped: list[Skipped] = []
         self.n_products = 0
 
@@ -246,13 +246,15 @@ def _is_missing(path: Path) -> bool:
     return False
 
 
-def _identity(path: Path | None) -> tuple[int, int] | None:
+def _identity(path: Path | None) -> tuple[int, int | str] | None:
     """What stays the same whatever name a file is reached by; None when there is none."""
     try:
         status = None if path is None else path.stat()
     except OSError:
         return None
-    return None if status is None else (status.st_dev, status.st_ino)
+    if path is None or status is None:
+        return None
+    return status.st_dev, status.st_ino or os.path.realpath(path)  # some network drives of Windows number nothing
 
 
 def _nothing_found(inputs: Sequence[Path], walk: _Walk, *, recursive: bool) -> AudioError:

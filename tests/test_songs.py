@@ -154,3 +154,20 @@ def test_a_pattern_that_nothing_matched_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "stat", refuse)
     with pytest.raises(AudioError, match="does not exist"):
         refuse_missing([tmp_path / "*.flac"])
+
+
+def test_folders_without_numbers_are_all_entered(tmp_path, monkeypatch):
+    """Some network drives of Windows give every file the number 0."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "song.flac").touch()
+    stat = Path.stat
+
+    def unnumbered(path, **options):
+        values = list(stat(path, **options))
+        values[1] = 0
+        return os.stat_result(values)
+
+    monkeypatch.setattr(Path, "stat", unnumbered)
+    found = find_songs([tmp_path], recursive=True).songs
+    assert [song.path for song in found] == [tmp_path / name / "song.flac" for name in ("one", "two")]
