@@ -12,6 +12,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from frametx.errors import AudioError
+from frametx.process import is_running
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,7 +134,7 @@ def remove_abandoned_parts(folder: Path, *, older_than_seconds: float = 3600.0) 
             continue
         with contextlib.suppress(OSError):  # gone already; or, on Windows, in use, which is the answer
             age = time.time() - entry.stat().st_mtime
-            abandoned = not _lives(int(found[1])) if found[2] == _HOST else age >= older_than_seconds
+            abandoned = not is_running(int(found[1])) if found[2] == _HOST else age >= older_than_seconds
             if abandoned:
                 (folder / entry.name).unlink()
                 n_removed += 1
@@ -145,15 +146,3 @@ def _name_beside(target: Path) -> Path:
     room = _NAME_MAX_BYTES - len(os.fsencode(suffix)) - 1
     name = os.fsencode(target.name)[:room].decode("utf-8", errors="ignore")  # the cut may be inside a letter
     return target.with_name(f".{name}{suffix}")
-
-
-def _lives(pid: int) -> bool:
-    if os.name == "nt":
-        return False  # Windows lets nobody remove a file that is open
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

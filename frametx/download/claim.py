@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import filelock
 
 from frametx.download.part import state_path, unwritable
+from frametx.process import is_running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,23 +125,11 @@ def _is_abandoned(path: Path) -> bool:
     match = _CLAIM.search(path.name)
     if match is None or not path.name.endswith(match[0]):
         return False
-    if match[1] == _machine() and not _is_alive(int(match[2])):
+    if match[1] == _machine() and not is_running(int(match[2])):
         return True
     with contextlib.suppress(OSError):
         return time.time() - path.stat().st_mtime > ABANDONED_AFTER_SECONDS
     return False
-
-
-def _is_alive(pid: int) -> bool:
-    if os.name == "nt":  # no signal 0 there: only the age tells
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        return True
-    return True
 
 
 def _size(path: Path) -> int:
