@@ -22,6 +22,7 @@ from frametx.download.links import source_key
 from frametx.download.part import BLOCK, unwritable
 from frametx.errors import SnapshotMissing
 from frametx.record import Record, Vouched, read_record, record_path, write_record
+from frametx.renaming import put_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +138,7 @@ class CacheFolder:
         record = Record(source=source, size_bytes=size, sha256=sha256, vouched=vouched, when=when)
         try:
             write_record(target, record)
-            finished.replace(target)
+            put_in_place(finished, target)
             _sync_folder(self.path)
         except OSError as error:
             raise unwritable(target, error) from error

@@ -21,6 +21,7 @@ from frametx.edit_list import EditList, Section, SongFacts, StemFile, check_rang
 from frametx.ensemble import Rule
 from frametx.errors import EditListError, UsageError
 from frametx.outputs import Stem
+from frametx.renaming import put_in_place
 from frametx.windows import WindowOptions
 
 FORMAT = 1
@@ -90,7 +91,7 @@ def write_edit_list(edits: EditList) -> EditList:
     text = _text(edits)
     try:
         beside.write_text(text, "utf-8", _NOT_TEXT)
-        beside.replace(path)
+        put_in_place(beside, path)
     except (OSError, UnicodeEncodeError) as error:
         beside.unlink(missing_ok=True)
         raise EditListError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from frametx.audio.tags import read_tags
 from frametx.errors import AudioError
+from frametx.renaming import put_in_place
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"))
 _FRONT_COVER = 3  # ID3's number
@@ -31,7 +32,7 @@ def copy_images(song_folder: Path, stem_folder: Path) -> int:
         try:
             stem_folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(image, part)
-            part.replace(target)
+            put_in_place(part, target)
         except OSError as error:
             part.unlink(missing_ok=True)
             raise AudioError(

@@ -10,6 +10,8 @@ import secrets
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from frametx.renaming import put_in_place
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -67,4 +69,4 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     """Write a small JSON file beside its final name and rename it into place."""
     beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     beside.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
-    beside.replace(path)
+    put_in_place(beside, path)

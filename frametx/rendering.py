@@ -24,6 +24,7 @@ from frametx.errors import AudioError, EditListError, UsageError
 from frametx.finished_song import work_folder
 from frametx.outputs import Stem
 from frametx.provenance import known_sha256
+from frametx.renaming import put_in_place
 from frametx.section_vocals import SectionVocals, Separators
 from frametx.splice import Reach, Span, Splice, quietest_fade, reach_of
 from frametx.stem_rewriter import read_span, read_stored, rewrite_stems, stored_bits
@@ -250,7 +251,7 @@ class _Rendering:
         self.edits = write_edit_list(self.edits)
         for stem, path in new.items():
             try:
-                path.replace(stems[stem].path)
+                put_in_place(path, stems[stem].path)
             except OSError as error:
                 raise AudioError(
                     f"{stems[stem].path} cannot be replaced: {error.strerror or error}",

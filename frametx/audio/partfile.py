@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from frametx.errors import AudioError
 from frametx.process import is_running
+from frametx.renaming import put_in_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,7 +99,7 @@ class PartFile:
         with self.path.open("rb+") as file:
             os.fsync(file.fileno())
         self._refuse_existing()
-        self.path.replace(self._target)
+        put_in_place(self.path, self._target)
 
     def start_discarding(self) -> None:
         """Let what an encoder still writes go nowhere."""

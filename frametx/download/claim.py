@@ -22,6 +22,7 @@ import filelock
 
 from frametx.download.part import state_path, unwritable
 from frametx.process import is_running
+from frametx.renaming import put_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -148,9 +149,9 @@ def _rename(source: Path, target: Path) -> None:
     """Rename a part and what is known about it; nothing happens when another process was faster."""
     try:
         with contextlib.suppress(FileNotFoundError):
-            state_path(source).replace(state_path(target))
+            put_in_place(state_path(source), state_path(target))
         with contextlib.suppress(FileNotFoundError):
-            source.replace(target)
+            put_in_place(source, target)
     except OSError as error:
         raise unwritable(target, error) from error
 

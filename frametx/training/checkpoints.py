@@ -14,6 +14,7 @@ import torch
 
 from frametx.errors import TrainingError
 from frametx.models.checkpoint import write_weights
+from frametx.renaming import put_in_place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
             f"{folder / LAST} cannot be written: {reason}",
             "is the disk full? The checkpoint before is whole: run the same command again to go on from it",
         ) from error
-    part.replace(folder / LAST)
+    put_in_place(part, folder / LAST)
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:
@@ -76,4 +77,4 @@ def export(network: Network, path: Path, precision: str) -> None:
     }
     part = path.with_name(f"{path.name}.part")
     write_weights(part, state, network.architecture)
-    part.replace(path)
+    put_in_place(part, path)

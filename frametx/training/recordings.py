@@ -17,6 +17,7 @@ import soxr
 
 from frametx.errors import TrainingError
 from frametx.pairs import find_pairs, read_sum
+from frametx.renaming import put_in_place
 from frametx.songs import SUFFIXES
 from frametx.spectrum import SAMPLE_RATE
 
@@ -204,7 +205,7 @@ def _decoded(paths: tuple[Path, ...], cache: Path, on_file: Callable[[Path], Non
         cache.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
             np.save(file, np.clip(np.round(samples.T * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16))
-        part.replace(target)
+        put_in_place(part, target)
     except OSError as error:
         raise TrainingError(
             f"{path} cannot be decoded into {cache}: {error.strerror or error}",
