@@ -237,5 +237,7 @@ class StemWriter:
         reason = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
         return AudioError(
             f"{self.target} could not be written: {reason}; the unfinished file is removed",
-            hint="free some space or choose another output folder",
+            hint="close the program that has it open, or choose another output folder"
+            if isinstance(cause, PermissionError)
+            else "free some space or choose another output folder",
         )

@@ -217,6 +217,19 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, noise, form):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_stem_that_another_program_has_open_is_said(tmp_path, noise, monkeypatch):
+    """Windows lets nobody replace a file that a player has open: the way out is not more space."""
+
+    def refuse(*_):
+        raise PermissionError(13, "Access is denied")
+
+    monkeypatch.setattr(type(tmp_path), "replace", refuse)
+    with pytest.raises(AudioError, match=r"stem\.wav could not be written: Access is denied") as caught:
+        write_all(tmp_path / "stem.wav", "wav", [noise(1000)])
+    assert "close the program that has it open" in (caught.value.hint or "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_disk_that_fills_with_the_last_bytes_is_said(tmp_path, noise):
     """Bytes that were still in a buffer count too."""
     with limited_disk(1000), pytest.raises(AudioError, match="could not be written"):
