@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME_MAX_BYTES = 255  # what the usual file systems allow
+_NAME_LEAST_BYTES = 16  # of the target's name, for people who find a part
 _HOST = f"{zlib.crc32(platform.node().encode('utf-8', 'replace')):08x}"
 _PART = re.compile(r"\..*\.(\d+)-(?:([0-9a-f]{8})-)?[0-9a-f]{8}\.part")
 
@@ -34,7 +35,7 @@ class PartFile:
         overwrite: Replace a file that is there.
 
     Attributes:
-        path: The hidden name, `.<target>.<process>-<host>-<random>.part`, which no search for audio files matches.
+        path: The hidden name, `.<its beginning>.<process>-<host>-<random>.part`, which no search for audio files matches.
         error: The first failure, if there was one.
 
     Raises:
@@ -143,7 +144,9 @@ def remove_abandoned_parts(folder: Path, *, older_than_seconds: float = 3600.0) 
 
 
 def _name_beside(target: Path) -> Path:
+    """A hidden name that is no longer than the target's, if that can be: on Windows the whole path has a limit."""
     suffix = f".{os.getpid()}-{_HOST}-{secrets.token_hex(4)}.part"
-    room = _NAME_MAX_BYTES - len(os.fsencode(suffix)) - 1
-    name = os.fsencode(target.name)[:room].decode("utf-8", errors="ignore")  # the cut may be inside a letter
+    wanted = os.fsencode(target.name)
+    room = max(min(len(wanted), _NAME_MAX_BYTES) - len(suffix) - 1, _NAME_LEAST_BYTES)
+    name = wanted[:room].decode("utf-8", errors="ignore")  # the cut may be inside a letter
     return target.with_name(f".{name}{suffix}")
