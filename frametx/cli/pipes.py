@@ -84,7 +84,8 @@ def to_stdout(stem: Path) -> None:
 
 def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
     try:
-        return tempfile.TemporaryDirectory(prefix="frametx-")
+        # what an interruption left open cannot be removed on Windows, which must not hide the interruption
+        return tempfile.TemporaryDirectory(prefix="frametx-", ignore_cleanup_errors=True)
     except OSError as error:
         raise AudioError(f"no temporary folder can be made: {error.strerror or error}", _OTHER_FOLDER) from error
 
