@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -22,8 +23,10 @@ def path_of_file_url(url: str) -> Path:
         DownloadError: It names another machine or no absolute path.
     """
     parts = urlsplit(url)
-    path = Path(url2pathname(parts.path))
-    if parts.netloc not in ("", "localhost") or not path.is_absolute():
+    host = "" if parts.netloc == "localhost" else parts.netloc
+    on_share = bool(host) and os.name == "nt"  # Windows reaches other machines by a path: server, share, file
+    path = Path(url2pathname(f"//{host}{parts.path}" if on_share else parts.path))
+    if (host and not on_share) or not path.is_absolute():
         raise DownloadError(f"{url!r} names no file on this machine", "write file:///folder/file")
     return path
 
