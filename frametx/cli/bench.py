@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from frametx.cli import separate_options as options
 from frametx.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def bench(
     models: Annotated[list[str] | None, typer.Argument(help="Architectures; all that were released if none.")] = None,
     precision: Annotated[str, typer.Option(help="Number formats, comma separated: fp32, bf16, fp16.")] = "fp32",
     crop: Annotated[str, typer.Option(help="Frames of the window, several comma separated.")] = "2048",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    device: options.Device = "auto",
     against: Annotated[
         str | None,
         typer.Option(

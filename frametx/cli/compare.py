@@ -26,7 +26,7 @@ Folder = Annotated[Path, typer.Option("-o", "--output", "--out", help="The folde
 Limit = Annotated[int, typer.Option("--limit", min=1, help="Most ranges to show.")]
 Threshold = Annotated[
     float | None,
-    typer.Option("--threshold", help="Show ranges from this level on, dB. [default: 10 below the largest]"),
+    typer.Option("--threshold", help="Show ranges from this level on, dB.", show_default="10 below the largest"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="All figures as JSON on stdout.")]
 

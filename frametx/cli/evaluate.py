@@ -11,10 +11,12 @@ import typer
 from frametx.cli import separate_options as options
 from frametx.cli.console import console, say
 
-Folder = Annotated[Path, typer.Argument(help="Folder with true stems: <song>_vocals and <song>_instrumental.")]
+Folder = Annotated[
+    Path, typer.Argument(help="Folder with true stems: <song>_vocals and <song>_instrumental, or MUSDB18.")
+]
 Models = Annotated[
     str,
-    typer.Option("-m", "--model", "--models", help="What to judge. [default: the bundled model]", show_default=False),
+    typer.Option("-m", "--model", "--models", help="What to judge.", show_default="the bundled model"),
 ]
 Against = Annotated[
     list[Path] | None, typer.Option("--against", help="Folder with another tool's results; may be repeated.")

@@ -21,7 +21,7 @@ Result = Annotated[Path, typer.Argument(help="A stem, an edit list, or a folder 
 Song = Annotated[Path | None, typer.Option("--song", help="The song, where the stems don't tell.", show_default=False)]
 Folder = Annotated[
     Path | None,
-    typer.Option("-o", "--output", "--out", help="Where to. [default: beside the stems]", show_default=False),
+    typer.Option("-o", "--output", "--out", help="Folder for the report.", show_default="beside the stems"),
 ]
 Models = Annotated[
     str,

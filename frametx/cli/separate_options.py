@@ -43,14 +43,21 @@ Models = Annotated[
         "-m",
         "--model",
         "--models",
-        help="Snapshots, presets or checkpoint files, separated by commas. [default: the bundled model]",
-        show_default=False,
+        help="Snapshots, presets or checkpoint files, separated by commas.",
+        show_default="the bundled model",
     ),
 ]
-Rule = Annotated[str | None, typer.Option("--ensemble", help="How several models are joined: min, max, mean, median.")]
+Rule = Annotated[
+    str | None,
+    typer.Option(
+        "--ensemble",
+        help="How several models are joined: min, max, mean, median.",
+        show_default="the preset's, else min",
+    ),
+]
 Weights = Annotated[str | None, typer.Option(help="Weights for --ensemble mean, one a model: 2,1,1.")]
 StemsOption = Annotated[str, typer.Option("--stems", help="both, instrumental or vocals.")]
-Format = Annotated[str, typer.Option("-f", "--format", help="flac, wav, mp3, ogg, opus or m4a.")]
+Format = Annotated[str, typer.Option("-f", "--format", help="flac, wav, mp3 (320 kbit/s), ogg, opus or m4a.")]
 BitDepthOption = Annotated[str, typer.Option("--bit-depth", help="auto (the song's own), 16, 24 or float.")]
 Device = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps.")]
 Devices = Annotated[str, typer.Option("-d", "--device", help="auto, cpu, cuda, cuda:N or mps; several with commas.")]
@@ -66,13 +73,30 @@ RayAddress = Annotated[
 ]
 PrecisionOption = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or fp16.")]
 Crop = Annotated[
-    int | None, typer.Option("-c", "--crop", "--cropsize", help="Frames a window owns (1024 samples each).")
+    int | None,
+    typer.Option(
+        "-c",
+        "--crop",
+        "--cropsize",
+        help="Frames a window owns (1024 samples each).",
+        show_default="what suits the model",
+    ),
 ]
 Context = Annotated[
     int | None,
-    typer.Option("--context", "--padding", help="Frames a window sees beyond, on either side; 0: hard borders."),
+    typer.Option(
+        "--context",
+        "--padding",
+        help="Frames a window sees beyond, on either side; 0: hard borders.",
+        show_default="what suits the model",
+    ),
 ]
-BatchSize = Annotated[int | None, typer.Option("-B", "--batch-size", "--batchsize", help="Windows at once.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "-B", "--batch-size", "--batchsize", help="Windows at once.", show_default="1 on a CPU, what fits on a GPU"
+    ),
+]
 Tta = Annotated[bool, typer.Option("-t", "--tta", help="Mean over five window sizes: slower, a little steadier.")]
 Postprocess = Annotated[bool, typer.Option("-p", "--postprocess", help="Leave passages without a voice untouched.")]
 Compat = Annotated[str | None, typer.Option("--compat", help="original: the original program's windows and borders.")]

@@ -351,3 +351,20 @@ def test_help_does_not_import_torch():
     code += "print('HEAVY', sorted({'torch', 'numpy', 'soundfile', 'requests'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "HEAVY []"
+
+
+@pytest.mark.parametrize(
+    ("command", "defaults"),
+    [
+        ("separate", ["the bundled model", "the preset's, else min", "what suits the model", "what fits on a GPU"]),
+        ("redo", ["the bundled model"]),
+        ("evaluate", ["the bundled model"]),
+        ("compare", ["10 below the largest"]),
+        ("report", ["beside the stems"]),
+    ],
+)
+def test_help_says_what_happens_without_an_option(frametx, command, defaults):
+    """Defaults that are words stand in the help, too: square brackets in its text would be taken for markup."""
+    outcome = frametx(command, "--help")
+    for default in defaults:
+        assert f"[default: ({default})" in outcome.out or f"{default})]" in outcome.out
