@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from frametx import __version__
+from frametx.cli import habits
 from frametx.cli.bench import bench
 from frametx.cli.compare import compare
 from frametx.cli.doctor import doctor
@@ -25,6 +26,7 @@ from frametx.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, FrametxErr
 
 app = typer.Typer(
     name="frametx",
+    cls=habits.Group,
     help="Remove vocals from songs with the FrameTransformer networks.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -47,7 +49,7 @@ def root(
     """Remove vocals from songs with the FrameTransformer networks."""
 
 
-app.command()(separate)
+app.command(cls=habits.Command)(separate)
 app.command()(doctor)
 app.command()(bench)
 app.command()(evaluate)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from frametx.cli import habits
 from frametx.cli.console import say, say_error
 from frametx.errors import EXIT_FAILED, FrametxError, SnapshotMissing, UsageError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from frametx.store import Store
 
 app = typer.Typer(
+    cls=habits.Group,
     help="List, fetch, import and check snapshots.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -177,7 +177,10 @@ def _inputs(named: list[Path] | None, list_file: Path | None) -> list[Path]:
             raise AudioError(f"the list {list_file} cannot be read: {error.strerror}") from error
         inputs += read_list(listed, list_file.parent)
     if not inputs:
-        raise UsageError("there is nothing to separate", "name songs or folders: frametx separate song.flac")
+        raise UsageError(
+            "there is nothing to separate",
+            "name songs or folders: frametx separate song.flac; a name that begins with - goes after --",
+        )
     if PIPE not in inputs:
         refuse_missing(inputs)
     return inputs
