@@ -23,6 +23,7 @@ from frametx.download.claim import claimed, locked
 from frametx.download.fetch import fetch
 from frametx.download.job import Job
 from frametx.download.part import PartFile
+from frametx.errors import UsageError
 from frametx.record import read_record
 from frametx.sources import admit, fetch_from, limit_bytes, wrong_digest
 
@@ -232,9 +233,15 @@ class Store:
             snapshot: Which one.
             forget: Also forget the digest that a later download would be held to.
             on_note: Told when another process must be waited for.
+
+        Raises:
+            UsageError: It comes with the package.
+            SnapshotMissing: It is not in the cache.
         """
+        if snapshot.bundled is not None:
+            raise UsageError(f"snapshot {snapshot.name!r} comes with frametx; it is not in the cache", "leave it out")
         folder = self.folder(snapshot)
-        if snapshot.bundled is not None or not folder.path.exists():
+        if not folder.path.exists():
             raise missing(snapshot, folder, self.status(snapshot))
         with locked(folder.path, what=snapshot.name, on_note=on_note):
             return folder.remove(forget=forget)

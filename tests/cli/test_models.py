@@ -185,6 +185,13 @@ def test_remove_says_what_became_free(run, own):
     assert isinstance(run("path", "one").exception, SnapshotMissing)
 
 
+def test_what_comes_with_the_package_cannot_be_removed(run):
+    """It is said to be no file of the cache, not to be missing."""
+    outcome = run("remove", "mini")
+    assert "comes with frametx" in str(outcome.exception)
+    assert run("path", "mini").exit_code == 0
+
+
 def test_an_own_training_comes_and_goes(run, tiny_checkpoint, tmp_path):
     """Imported under a new name it can be listed, converted and removed, and then nothing of it is left."""
     facts = json.loads(run("import", tiny_checkpoint, "--as", "mine", "--json").stdout)
