@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from frametx.models.network import Network, Shapes
 
-FETCH_AGAIN = "remove the file and fetch it again"
+FETCH_AGAIN = "fetch the file again, or give another .pth or .safetensors file"
 WRAPPERS = ("state_dict", "model", "model_state_dict", "generator", "network", "net")
 PREFIXES = ("module.", "_orig_mod.", "model.", "generator.", "network.", "net.")
 SHOWN = 3  # names per kind of difference; the first ones tell the story
@@ -234,6 +234,8 @@ def _read_pickle(path: Path, head: bytes) -> Any:
             ) from error
         raise CheckpointError(f"{path} is not a checkpoint: it starts with {head!r}", FETCH_AGAIN) from error
     except Exception as error:  # arbitrary bytes make the unpickler raise arbitrary things
+        if not head.startswith((b"PK", b"\x80")):  # neither a zip archive nor a pickle
+            raise CheckpointError(f"{path} is not a checkpoint: it starts with {head!r}", FETCH_AGAIN) from error
         reason = str(error).partition("\n")[0][:200]
         raise CheckpointError(f"{path} is not a whole checkpoint: {reason}", FETCH_AGAIN) from error
 

@@ -156,6 +156,14 @@ class TestBadFiles:
         with pytest.raises(CheckpointError, match="not a whole checkpoint"):
             load_network(tmp_path / "m.pth")
 
+    @pytest.mark.parametrize("text", [b"hello", b"<!DOCTYPE html>", b"cos\nsystem\n"])
+    def test_a_text_is_said_to_be_none(self, tmp_path, text):
+        """With what it begins with, whatever the unpickler made of it."""
+        path = tmp_path / "m.pth"
+        path.write_bytes(text)
+        with pytest.raises(CheckpointError, match=f"not a checkpoint: it starts with b'{text[:3].decode()}"):
+            load_network(path)
+
     def test_a_cut_off_safetensors_file_is_said_to_be_broken(self, tmp_path, network):
         """The same for safetensors."""
         path = tmp_path / "m.safetensors"
