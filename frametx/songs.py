@@ -6,10 +6,13 @@ import codecs
 import contextlib
 import os
 import re
+import shlex
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from frametx.errors import AudioError, UsageError
 
@@ -23,6 +26,8 @@ SUFFIXES = frozenset(
     )
 )
 """What is taken for a song in a folder; a file named by itself may be called anything."""
+
+_PLAYLISTS = (".m3u", ".m3u8")
 
 _WORK_FOLDER = ".frametx"  # of <track>.frametx, which belongs to the edit list <track>.frametx.toml beside it
 
@@ -74,10 +79,20 @@ def refuse_missing(inputs: Sequence[Path]) -> None:
     """
     if inputs and all(_is_missing(path) for path in inputs):
         others = ", nor does anything else that was named" if len(inputs) > 1 else ""
-        hint = "check the spelling, and quote names with spaces"
-        if os.name == "nt" and '"' in str(inputs[0]):  # which no name there holds
-            hint = "leave out the backslash before the closing quote, which makes the quote a part of the name"
-        raise AudioError(f"{inputs[0]} does not exist{others}", hint)
+        raise AudioError(f"{inputs[0]} does not exist{others}", _way_to_a_song(str(inputs[0])))
+
+
+def refuse_playlists(inputs: Sequence[Path]) -> None:
+    """Refuse playlists among songs: what they name is read from a list.
+
+    Raises:
+        UsageError: With the first.
+    """
+    for path in inputs:
+        if path.suffix.lower() in _PLAYLISTS and path.is_file():
+            raise UsageError(
+                f"{path} is a playlist, not a song", f"frametx separate --from-file {shlex.quote(str(path))}"
+            )
 
 
 def find_songs(
@@ -119,7 +134,7 @@ def find_songs(
 def read_list(data: bytes, folder: Path) -> list[Path]:
     """The inputs that a list or playlist (M3U) names: one a line; empty lines and lines that begin with # don't count.
 
-    Paths may stand in double quotes, as Windows copies them.
+    Paths may stand in double quotes, as Windows copies them, or as the file:// addresses that some players write.
 
     Args:
         data: The list: UTF-8, UTF-16 with a byte order mark (as PowerShell writes it), or names in bytes that are no
@@ -145,7 +160,7 @@ def _named(line: bytes, folder: Path) -> Path:
         with contextlib.suppress(UnicodeDecodeError):
             texts.append(line.decode(encoding))
     texts = texts or [line.decode("utf-8", "surrogateescape")]  # names are bytes to most systems
-    readings: list[str] = [reading for text in texts for reading in (text, *_QUOTED.findall(text))]
+    readings: list[str] = [reading for text in texts for reading in (_file_named(text), *_QUOTED.findall(text))]
     paths = [folder / reading for reading in readings]
     return next((path for path in paths if not _is_missing(path)), paths[0])
 
@@ -234,6 +249,27 @@ def _is_hidden(entry: os.DirEntry[str]) -> bool:
         return False
     attributes: int = getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0)
     return bool(attributes & _WINDOWS_HIDDEN)
+
+
+def _file_named(line: str) -> str:
+    """What a line of a list names: a path as it is, or the path of a file:// address."""
+    return url2pathname(urlsplit(line.strip()).path) if line.strip().lower().startswith("file://") else line
+
+
+def _way_to_a_song(name: str) -> str:
+    """What a person probably meant by the name of a file that does not exist."""
+    in_quotes = len(name) > 2 and name[0] == name[-1] and name[0] in "'\""
+    ways = {
+        "frametx does not fetch songs: download it first, and name the file": re.match(r"(?i)https?:", name),
+        "name the file by its path, without file://": re.match(r"(?i)file:", name),
+        f"the quotes became a part of the name: type {shlex.quote(name[1:-1])}": in_quotes,
+        "leave out the backslash before the closing quote, which makes the quote a part of the name": (
+            os.name == "nt" and name.endswith('"')  # no name ends so there
+        ),
+        "a ~ in quotes is not your home folder: leave it outside of them": name.startswith("~"),
+        "no file is called like that: name one, or a folder for all the songs in it": re.search(r"[*?]", name),
+    }
+    return next((way for way, applies in ways.items() if applies), "check the spelling, and quote names with spaces")
 
 
 def _is_missing(path: Path) -> bool:

@@ -171,3 +171,9 @@ def test_folders_without_numbers_are_all_entered(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "stat", unnumbered)
     found = find_songs([tmp_path], recursive=True).songs
     assert [song.path for song in found] == [tmp_path / name / "song.flac" for name in ("one", "two")]
+
+
+def test_file_addresses_in_playlists_are_files(tmp_path):
+    """Some players write addresses, with what no address may hold in percent."""
+    song = tmp_path / "Bj\u00f6rk 100 %.flac"
+    assert read_list(f"#EXTM3U\n{song.as_uri()}\n".encode(), Path("lists")) == [song]

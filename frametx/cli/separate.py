@@ -17,7 +17,7 @@ from frametx.cli.pipes import PIPE, open_stdin, refuse_several, to_stdout, witho
 from frametx.cli.times import seconds_from
 from frametx.cli.window_options import window_options
 from frametx.errors import EXIT_FAILED, AudioError, UsageError
-from frametx.songs import find_songs, read_list, refuse_missing
+from frametx.songs import find_songs, read_list, refuse_missing, refuse_playlists
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,6 +181,7 @@ def _inputs(named: list[Path] | None, list_file: Path | None) -> list[Path]:
             "there is nothing to separate",
             "name songs or folders: frametx separate song.flac; a name that begins with - goes after --",
         )
+    refuse_playlists(inputs)
     if PIPE not in inputs:
         refuse_missing(inputs)
     return inputs

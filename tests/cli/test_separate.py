@@ -152,6 +152,29 @@ class TestBadInput:
         assert outcome.code == 1
         assert outcome.err.startswith("error: missing.flac does not exist")
 
+    @pytest.mark.parametrize(
+        ("name", "way_out"),
+        [
+            ("https://www.youtube.com/watch?v=x", "download it first"),
+            ("file:///music/song.flac", "without file://"),
+            ("'song.flac'", "type song.flac"),
+            ("~/song.flac", "home folder"),
+            ("*.wav", "name one, or a folder"),
+        ],
+    )
+    def test_what_is_no_files_name_is_explained(self, frametx, name, way_out):
+        """Addresses, and what the shell left as it was."""
+        outcome = frametx("separate", name)
+        assert outcome.code == 1
+        assert way_out in outcome.err.partition("hint: ")[2]
+
+    def test_playlist_is_read_with_from_file(self, frametx, song, tmp_path):
+        """It is refused before the songs beside it are separated."""
+        (tmp_path / "my list.m3u").write_text("song.flac\n")
+        outcome = frametx("separate", song, "my list.m3u")
+        assert outcome.code == 2
+        assert "--from-file 'my list.m3u'" in outcome.err
+
     def test_does_not_stop_the_others(self, frametx, song, tiny_checkpoint, tmp_path):
         """The good song is separated, the exit code still says that one failed."""
         assert frametx("separate", "text.wav", song, "-m", tiny_checkpoint).code == 1
