@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from frametx.masker import Feeder
-    from frametx.reframing import ReframedFeeder
     from frametx.stream import WindowFeeder
 
 WORTH_SECONDS = 60.0
@@ -57,7 +56,7 @@ class Journal:
         self._files: dict[str, Path] = {}  # what an earlier run left, by stream, first window and number of windows
         self._used = False
 
-    def feeder(self, feeder: Feeder | ReframedFeeder, stream: int, n_windows: int) -> WindowFeeder:
+    def feeder(self, feeder: Feeder, stream: int, n_windows: int) -> WindowFeeder:
         """A feeder that asks the network only for windows that are not kept.
 
         Args:
@@ -129,7 +128,7 @@ class Journal:
 class _KeepingFeeder:
     """Stands before a feeder, with the journal at hand."""
 
-    def __init__(self, journal: Journal, feeder: Feeder | ReframedFeeder, stream: int, n_windows: int) -> None:
+    def __init__(self, journal: Journal, feeder: Feeder, stream: int, n_windows: int) -> None:
         self._journal = journal
         self._feeder = feeder
         self._stream = stream

@@ -18,8 +18,8 @@ from frametx.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from frametx.masker import Feeder, Masker
     from frametx.spectrum import Framing
+    from frametx.stream import WindowFeeder
 
 
 def common_framing(framings: Collection[Framing]) -> Framing:
@@ -42,27 +42,19 @@ class ReframedFeeder:
 
     Args:
         feeder: Feeds windows of the model's own STFT.
-        framing: The STFT that windows come in and masks go out in; one that `common_framing` gave.
+        inner: That STFT.
+        outer: The STFT that windows come in and masks go out in; one that `common_framing` gave.
     """
 
-    def __init__(self, feeder: Feeder, framing: Framing) -> None:
+    def __init__(self, feeder: WindowFeeder, inner: Framing, outer: Framing) -> None:
         self._feeder = feeder
-        self._outer = framing
-        self._inner = feeder.masker.network.framing
-        self._ratio = framing.n_fft // self._inner.n_fft
-
-    @property
-    def masker(self) -> Masker:
-        """The model."""
-        return self._feeder.masker
+        self._inner = inner
+        self._outer = outer
+        self._ratio = outer.n_fft // inner.n_fft
 
     def __call__(self, windows: Tensor, inside: Tensor) -> Tensor:
         """Float32 masks `[b 2 f t]` of windows, complex `[b 2 f t]`, with `inside` bool `[b t]`; see `Feeder`."""
         return self._spread(self._feeder(reframed(windows, self._outer, self._inner), inside))
-
-    def remember(self, windows: Tensor, mask: Tensor) -> None:
-        """Take a window and its mask, both `[b 2 f t]`, as if the network had been asked."""
-        self._feeder.remember(reframed(windows, self._outer, self._inner), mask[..., :: self._ratio, :])
 
     def _spread(self, mask: Tensor) -> Tensor:
         """A mask at the bins of the longer STFT; above the last bin it stays the same."""

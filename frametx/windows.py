@@ -119,8 +119,9 @@ def mask_source(
         for plan in plans(masker.name, masker.network, options, n_frames):
             own_framing = masker.network.framing
             own = masker.feeder(peaks[own_framing])
-            reframed = own if own_framing == framing else ReframedFeeder(own, framing)
-            feeder = reframed if journal is None else journal.feeder(reframed, n_streams, len(plan.chunks))
+            feeder: WindowFeeder = own if journal is None else journal.feeder(own, n_streams, len(plan.chunks))
+            if own_framing != framing:
+                feeder = ReframedFeeder(feeder, own_framing, framing)
             n_planned += n_frames
             n_streams += 1
             streams.append(_stream(masker, feeder, plan, framing, options.batch_size, on_chunk))

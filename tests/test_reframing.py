@@ -13,7 +13,7 @@ from frametx.ensemble import Rule
 from frametx.errors import UsageError
 from frametx.masker import Masker
 from frametx.models.mini import Mini
-from frametx.models.network import Feeding, Network
+from frametx.models.network import Network
 from frametx.outputs import Stem
 from frametx.reframing import ReframedFeeder, common_framing, reframed
 from frametx.spectrum import Framing
@@ -38,15 +38,6 @@ class Dims(Network):
     def logits(self, x):
         at = torch.arange(x.shape[3]) / x.shape[3]
         return torch.logit(0.9 - 0.8 * at).expand(len(x), 2, x.shape[2], -1)
-
-
-class Recalls(Dims):
-    """What it says of a window depends on its last one and on what it said of that."""
-
-    feeding = Feeding.HISTORY
-
-    def logits(self, x):
-        return 20.0 * (x[:, 0:2] - x[:, 4:6])
 
 
 def dims(framing):
@@ -89,28 +80,10 @@ def test_the_shorter_stft_is_computed_from_the_longer_one(outer, inner):
 
 def test_a_mask_is_spread_in_proportion():
     """At the bins of both it stays, between them it is between, and above the last it goes on."""
-    feeder = ReframedFeeder(dims(SHORT).feeder(1.0), LONGEST)
+    feeder = ReframedFeeder(dims(SHORT).feeder(1.0), SHORT, LONGEST)
     mask = feeder(frames_of(noise(2_000), LONGEST)[None], torch.ones(1, 16, dtype=torch.bool))[0, 0, :, 0]
     at = np.minimum(np.arange(512) / 4, 127) / 128
     np.testing.assert_allclose(mask.numpy(), 0.9 - 0.8 * at, atol=1e-6)
-
-
-def test_a_network_with_a_memory_is_reminded_of_its_own_mask():
-    """After `remember`, as when a run goes on, it answers as if it had answered before itself."""
-    windows = frames_of(noise(128 * 15), LONG)[None]
-    first, second = windows[..., :8], windows[..., 8:]
-    inside = torch.ones(1, 8, dtype=torch.bool)
-
-    def feeder():
-        network = Recalls(in_channels=10, out_channels=2, n_fft=SHORT.n_fft)
-        masker = Masker(name="recalls", network=network, device=torch.device("cpu"))
-        return ReframedFeeder(masker.feeder(50.0), LONG)
-
-    through, resumed = feeder(), feeder()
-    resumed.remember(first, through(first, inside))
-    expected = through(second, inside)
-    assert not torch.equal(feeder()(second, inside), expected)
-    assert torch.equal(resumed(second, inside), expected)
 
 
 @pytest.mark.parametrize("other", [Framing(256, 64), Framing(384, 128)])
