@@ -173,11 +173,11 @@ def warn_of_long_job(separator: Separator, work: Work, job: Job, emit: Emit) -> 
     """Say how long a song will take, before it begins, if that is more than a minute."""
     try:
         seconds = _length(work, probe(job.song))
-    except FrametxError:
-        return  # what is wrong with it is said when its turn comes
-    if seconds is None or seconds < LONG_SECONDS / MOST_SPEED:
-        return
-    needed = network_seconds(separator.maskers, separator.windows, seconds)
+        if seconds is None or seconds < LONG_SECONDS / MOST_SPEED:
+            return
+        needed = network_seconds(separator.maskers, separator.windows, seconds)
+    except (FrametxError, RuntimeError, MemoryError):
+        return  # what is wrong, with the song or the device's memory, is said when its turn comes
     if needed > LONG_SECONDS:
         others = f"; there are {job.count} songs" if job.count > 1 else ""
         emit(Note(message=f"{job.song.name} will take about {round(needed / 60)} min{others}"))

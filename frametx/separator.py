@@ -18,8 +18,8 @@ from frametx.allocator import keep_freed_memory
 from frametx.audio.reader import SongReader
 from frametx.audio.tags import Tags, read_tags
 from frametx.audio.writer import WrittenStem
-from frametx.device import dtype_name, pick_device, pick_dtype
-from frametx.errors import AudioError
+from frametx.device import dtype_name, is_out_of_memory, pick_device, pick_dtype
+from frametx.errors import AudioError, DeviceError
 from frametx.journal import Journal
 from frametx.masker import Masker
 from frametx.outputs import OutputOptions, Stem
@@ -311,7 +311,15 @@ class Separator:
         return Journal(next(iter(targets.values())), key)
 
     def _masker(self, model: Model) -> Masker:
-        network = model.load().to(self.device).cast(self.dtype)
+        try:
+            network = model.load().to(self.device).cast(self.dtype)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise DeviceError(
+                f"model '{model.name}' does not fit into the memory of {self.device}",
+                "use another model or --device cpu",
+            ) from error
         exact = None if self.dtype == torch.float32 else model.load
         return Masker(name=model.name, network=network, device=self.device, exact=exact)
 

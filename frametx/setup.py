@@ -52,7 +52,7 @@ def prepare(
     Raises:
         FrametxError: A model, device or option that there is not.
     """
-    place = _pick_working_device(device)
+    place = _pick_working_device(device, on_note)
     dtype = pick_dtype(precision, place)
     found, windows = resolve_models(
         models, windows or WindowOptions(), offline=offline, on_note=on_note, on_bytes=on_bytes
@@ -69,9 +69,11 @@ def _bears_rounding(model: Model) -> bool:
         return True
 
 
-def _pick_working_device(name: str) -> torch.device:
-    """The device asked for; `auto` never takes one that computes something else than the CPU does."""
+def _pick_working_device(name: str, on_note: Callable[[str], None] | None) -> torch.device:
+    """The device asked for; `auto` never takes one that computes something else than the CPU does, and says so."""
     device = pick_device(name)
     if name == "auto" and device.type == "mps" and not agrees_with_cpu(device):
+        if on_note is not None:
+            on_note("the GPU computes something else than the CPU, which is used instead; see frametx doctor")
         return torch.device("cpu")
     return device

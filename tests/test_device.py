@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from frametx import selftest
+from frametx import Separator, selftest, setup
 from frametx.errors import DeviceError
 from frametx.masker import Masker
 from frametx.models.v10 import V10
@@ -31,6 +31,27 @@ def test_memory_that_ran_out_is_said_on_every_system(words, monkeypatch):
     with pytest.raises(DeviceError, match="does not fit into the memory of cpu") as caught:
         masker.masks(torch.zeros(1, 2, 128, 32), torch.ones(1, dtype=torch.bool))
     assert "--crop" in (caught.value.hint or "")
+
+
+def test_a_model_that_does_not_fit_is_said_when_it_is_loaded(tiny_checkpoint, monkeypatch):
+    """Before any song, with the model's name and a way out."""
+
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.")
+
+    monkeypatch.setattr(V10, "cast", fail)
+    with pytest.raises(DeviceError, match="does not fit into the memory of cpu") as caught:
+        Separator(tiny_checkpoint, device="cpu")
+    assert "--device cpu" in (caught.value.hint or "")
+
+
+def test_a_gpu_that_computes_something_else_is_left_out_aloud(tiny_checkpoint, monkeypatch):
+    """`auto` takes the CPU instead, and a person learns why it is slow."""
+    monkeypatch.setattr(setup, "pick_device", lambda _: torch.device("mps"))
+    monkeypatch.setattr(setup, "agrees_with_cpu", lambda _: False)
+    notes = []
+    assert setup.prepare(tiny_checkpoint, on_note=notes.append).device == "cpu"
+    assert any("frametx doctor" in note for note in notes)
 
 
 def test_the_cpu_agrees_with_itself():

@@ -416,6 +416,17 @@ def test_a_full_disk_below_a_log_stops_no_batch(frametx, library, tiny_checkpoin
     assert ("no more events can be written to stdout: No space left" in outcome.err) == (stream == "stdout")
 
 
+def test_an_estimate_that_fails_stops_no_song(frametx, library, tiny_checkpoint, monkeypatch):
+    """It is a courtesy: where memory runs out, the song itself is tried."""
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("frametx.job.LONG_SECONDS", 0.0)
+    monkeypatch.setattr("frametx.job.network_seconds", fail)
+    assert frametx("separate", library / "a.wav", "-m", tiny_checkpoint).code == 0
+
+
 def test_what_is_closed_is_said(frametx, library, tiny_checkpoint, monkeypatch):
     """Without stdin or stdout, as some services start programs, - is an error with a message."""
     monkeypatch.setattr(sys, "stdin", None)
