@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from frametx.audio.formats import FORMATS
 from frametx.audio.reader import SongReader, probe
+from frametx.audio.tags import read_tags
 from frametx.edit_list import EditList, SongFacts, StemFile
 from frametx.edit_list_file import read_edit_list, text_of
 from frametx.errors import AudioError, EditListError, UsageError
 from frametx.naming import DEFAULT_NAME, Naming
 from frametx.outputs import Stem
-from frametx.provenance import known_sha256
+from frametx.provenance import TAG, known_sha256
 from frametx.songs import SongFile
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def find_stems(song: Path, folder: Path, name: str = DEFAULT_NAME) -> dict[Stem,
     candidates = [naming.targets(SongFile(path=song), folder, Stem, form) for form in FORMATS]
     pairs = [pair for pair in candidates if all(path.is_file() for path in pair.values())]
     if not pairs:
+        if read_tags(song).first(TAG):
+            raise AudioError(f"{song} is a stem that frametx made", "name the song that it was made from")
         expected = candidates[0][Stem.VOCALS].with_suffix(".*")
         raise AudioError(
             f"{folder} does not hold both stems of {song.name}",

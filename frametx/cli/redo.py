@@ -13,6 +13,7 @@ from frametx.cli.sections import section_times
 from frametx.cli.window_options import window_options
 from frametx.clock import clock_text
 from frametx.errors import UsageError
+from frametx.songs import SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +117,10 @@ def render(
     from frametx import rendering  # noqa: PLC0415  (torch)
     from frametx.edit_list_file import read_edit_list  # noqa: PLC0415  (torch)
 
+    if edit_list.suffix.lower() in SUFFIXES:
+        raise UsageError(
+            f"{edit_list} is no edit list", "name the <track>.frametx.toml that `frametx redo` wrote beside the stems"
+        )
     edits = read_edit_list(edit_list)
     if song is not None:
         edits = replace(edits, song=replace(edits.song, path=song))

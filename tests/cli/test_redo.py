@@ -46,6 +46,17 @@ def test_redo_list_undo_and_render(frametx, finished, other_checkpoint):
     assert (finished / "separated" / "song_Vocals.flac").read_bytes() == original
 
 
+def test_a_stem_or_a_song_in_the_wrong_place_is_said(frametx, finished, tiny_checkpoint):
+    """`redo` wants the song and not a stem of it, `render` the list and not the song."""
+    assert frametx("separate", "song.flac", "-o", "new", "-m", tiny_checkpoint, "-d", "cpu").code == 0
+    outcome = frametx("redo", "new/song_Vocals.flac", "-o", "new", "--section", "0:00.2-0:00.3", "-m", tiny_checkpoint)
+    assert outcome.code == 1
+    assert "is a stem that frametx made" in outcome.err
+    outcome = frametx("render", "song.flac")
+    assert outcome.code == 2
+    assert "<track>.frametx.toml" in outcome.err
+
+
 def test_redo_finds_stems_by_the_name_they_were_given(frametx, finished, other_checkpoint):
     """--name takes the template of `separate`; the edit list remembers the files, so later steps do without."""
     stems = finished / "separated"
