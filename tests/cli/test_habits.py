@@ -42,7 +42,7 @@ def test_misspellings_are_still_suggested(frametx, arguments, message):
     """What no other program has goes to the suggestions by likeness."""
     outcome = frametx(*arguments)
     assert outcome.code == 2
-    assert f"{message}" in outcome.err.replace("'", "")
+    assert message in outcome.err.replace("'", "")
 
 
 def test_the_advice_is_true():
