@@ -17,33 +17,23 @@ from frametx.edit_list import Section
 from frametx.edit_list_file import read_edit_list
 from frametx.errors import AudioError, EditListError, FrametxError, UsageError
 from frametx.finished_song import open_edits
-from frametx.models.network import Network
 from frametx.naming import Naming
 from frametx.outputs import OutputOptions, Stem
 from frametx.rendering import redo_sections, render, undo
 from frametx.songs import SongFile
 from frametx.splice import SEARCH_SECONDS
+from tests.stand_in import StandIn
 
 RATE = 44_100
 VOCALS, INSTRUMENTAL = Stem.VOCALS, Stem.INSTRUMENTAL
 
 
-class Blur(Network):
+class Blur(StandIn):
     """A stand-in for a network: the louder a bin has been for some frames around, the more of it is vocals."""
-
-    architecture = "blur"
 
     def __init__(self, gain: float) -> None:
         super().__init__(in_channels=2, out_channels=2, n_fft=256)
         self.gain = gain
-
-    @classmethod
-    def recognises(cls, _shapes):
-        return False
-
-    @classmethod
-    def sizes_from(cls, _shapes):
-        return {}
 
     def logits(self, x):
         around = torch.nn.functional.avg_pool2d(x, (31, 1), stride=1, padding=(15, 0), count_include_pad=False)

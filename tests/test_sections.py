@@ -8,32 +8,24 @@ import soundfile
 
 from frametx import Separator
 from frametx.audio.reader import SongReader
-from frametx.models.network import Feeding, Network
+from frametx.models.network import Feeding
 from frametx.sections import separate_span, span_with_context
 from frametx.splice import Span
 from frametx.windows import WindowOptions
+from tests.stand_in import StandIn
 
 RATE = 44_100
 HOP = 128
 WINDOW = 256
 
 
-class Remembers(Network):
+class Remembers(StandIn):
     """A stand-in for an autoregressive network: what it takes for vocals depends on its last two windows."""
 
-    architecture = "remembers"
     feeding = Feeding.HISTORY
 
     def __init__(self) -> None:
         super().__init__(in_channels=10, out_channels=2, n_fft=2 * HOP)
-
-    @classmethod
-    def recognises(cls, _shapes):
-        return False
-
-    @classmethod
-    def sizes_from(cls, _shapes):
-        return {}
 
     def fitting_width(self, width):
         return -(-width // 64) * 64

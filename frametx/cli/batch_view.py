@@ -112,7 +112,7 @@ class JsonView:
 
 
 @contextmanager
-def batch_view(*, json: bool, quiet: bool, verbose: bool, paths: bool = True) -> Iterator[Callable[[Event], None]]:
+def batch_view(*, json: bool, quiet: bool, verbose: bool, paths: bool) -> Iterator[Callable[[Event], None]]:
     """What shows the events of a batch."""
     if json:
         yield JsonView()
