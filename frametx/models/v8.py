@@ -13,9 +13,10 @@ Source: section 4 of the specification of v7 to v10.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frametx.models.attention import ResidualAttention, Scores
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 CHANNEL_FACTORS = (1, 2, 4, 6, 8, 10)
 N_LEVELS = len(CHANNEL_FACTORS)
+ALIGNED = 16  # values; rows that do not begin at whole cache lines cost a matrix product a third more time
 MIN_FRAMES = 128  # longer strips than convolutions take: every strip reads all matrices again
 
 
@@ -199,6 +201,16 @@ class V8(Network):
             x = self.get_submodule(f"dec{k}")(x, skip[0])
             x, own, heard = self.get_submodule(f"dec{k}_transformer")(x, skip, source, own, heard)
         return self.out(x)  # type: ignore[no-any-return]
+
+    def cast(self, dtype: torch.dtype) -> Self:
+        """As for every network; hidden bins are filled up to whole cache lines by zeros, which stay zeros."""
+        for module in self.modules():
+            if isinstance(module, (EncoderTransformer, DecoderTransformer)):
+                missing = -module.hidden % ALIGNED
+                module.conv1.weight_pw.data = F.pad(module.conv1.weight_pw.data, (0, 0, 0, missing))
+                module.conv2.weight_pw.data = F.pad(module.conv2.weight_pw.data, (0, missing))
+                module.hidden += missing
+        return super().cast(dtype)
 
     @classmethod
     def recognises(cls, shapes: Shapes) -> bool:
