@@ -126,13 +126,13 @@ def bench(
         on_result: Called after each.
 
     Raises:
-        CheckpointError: There is no such architecture.
         ModelLimitError: An architecture takes no window so wide.
-        UsageError: There is no such implementation.
+        UsageError: There is no such architecture or implementation.
         FrametxError: A measurement's process died.
     """
     for model in models:
-        network_class(model)
+        if model not in NETWORKS:
+            raise UsageError(f"there is no architecture '{model}'", f"there are {', '.join(NETWORKS)}")
     if against is not None:
         implementation(against)
     peaks = {precision: in_fresh_process(_peaks, precision, device) for precision in precisions}

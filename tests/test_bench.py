@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from frametx.bench import RELEASED, bench
 from frametx.cli.app import app
-from frametx.errors import CheckpointError, UsageError
+from frametx.errors import UsageError
 from frametx.manifest import load_manifest
 from frametx.models.detect import NETWORKS
 from frametx.operations import operations
@@ -72,7 +72,7 @@ def test_another_implementation_must_be_there(name):
 
 def test_an_unknown_model_is_refused_before_anything_runs():
     """A misspelt architecture is answered with those that there are."""
-    with pytest.raises(CheckpointError, match="no architecture 'v12'"):
+    with pytest.raises(UsageError, match="no architecture 'v12'"):
         bench(["v12"], ["fp32"])
 
 
