@@ -73,7 +73,7 @@ def _fetch_one(folder: CacheFolder, source: str, job: Job) -> Path:
         with job.part.open("rb") as file:
             head = file.read(24)
         job.part.unlink(missing_ok=True)
-        raise DownloadError(f"{source} is no checkpoint: it begins with {head!r}", "check the link")
+        raise DownloadError(f"{source} is no checkpoint: it begins with {head!r}", "check where it came from")
     if snapshot.sha256 is None and fetched.vouched_by == "mac":
         job.on_note(
             f"the file matches the code in its link; no digest of {snapshot.name!r} was ever published. "
@@ -117,12 +117,12 @@ def check_size(snapshot: Snapshot, size: int) -> None:
     if snapshot.size_bytes is not None and size != snapshot.size_bytes:
         raise DownloadError(
             f"snapshot {snapshot.name!r} must have {snapshot.size_bytes} bytes; this file has {size}",
-            "it is another file, or a damaged one: check the link",
+            "it is another file, or a damaged one: check where it came from",
         )
     if snapshot.tensor_bytes is not None and size < snapshot.tensor_bytes / SIZE_TOLERANCE:
         raise DownloadError(
             f"snapshot {snapshot.name!r} holds {amount(snapshot.tensor_bytes)} of tensors; this file has {amount(size)}",
-            "it is another file, or a damaged one: check the link",
+            "it is another file, or a damaged one: check where it came from",
         )
 
 
@@ -139,7 +139,7 @@ def wrong_digest(snapshot: Snapshot, source: str, found: str, expected: str) -> 
     """Say that a file is another one than expected, and who expects it."""
     if snapshot.sha256 is not None:
         why = f"{snapshot.origin} expects {expected}"
-        hint = "it is another file, or a damaged one: check the link, or correct the sha256"
+        hint = "it is another file, or a damaged one: check where it came from, or correct the sha256"
     else:
         why = f"the one that is or was here has {expected}"
         hint = f"if the new file is right, run `frametx models remove {snapshot.name} --forget` first"

@@ -92,7 +92,7 @@ def test_a_pinned_digest_is_enforced(store, snapshot, mega, checkpoint):
     pinned = replace(snapshot, sha256="0" * 64)
     with pytest.raises(DownloadError, match=f"has the digest {sha256(checkpoint)}; models.toml expects 0000") as caught:
         store.fetch(pinned)
-    assert "check the link" in caught.value.hint
+    assert "check where it came from" in caught.value.hint
     assert len(mega.ranges) == 2
     assert names(store, pinned) == set()
     good = replace(snapshot, sha256=sha256(checkpoint))

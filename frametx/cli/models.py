@@ -239,7 +239,7 @@ def convert(
     models: Models = None,
     cache: Cache = None,
 ) -> None:
-    """Write a snapshot as safetensors, which cannot hold code; in the cache it is used from then on."""
+    """Write a snapshot as safetensors, which cannot hold code; used from then on if in the cache; the original stays."""
     from frametx.own_checkpoints import convert as convert_snapshot  # noqa: PLC0415  (torch)
 
     manifest, store = _open(models, cache)
