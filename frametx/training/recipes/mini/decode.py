@@ -84,12 +84,13 @@ SPEAKERS = {
     "nexuiz-data": r"/sound/(?:player/([^/]+)|(tutorial)|announcer/(male))/",
     "redeclipse-data": r"/sounds/(announcer)/",
     "trigger-rally-data": r"/codriver/(paula|tim)/",
+    "tuxpaint-stamps-default": r"_desc_(be|bg|ca|da|el|ro|ru)\.ogg$",
     "ufoai-sound": r"/sound/(soldiers|civilians)/",
     "unknown-horizons": r"/voice/([^/]+)/",
     "warmux-data": r"/(voices)/",
 }
 """Packages with the pattern of their utterances' paths, whose groups name the speaker; those below 44.1 kHz are left
-out."""
+out. Tux Paint's other languages hiss, are clipped or hold less than a minute."""
 VALIDATION = ("4.Potassium", "6.Caesium")
 SPEECH_SECONDS = 1800
 SPEAKER_SECONDS = 8  # a speaker with less is left out
