@@ -5,12 +5,13 @@ several that are added up, as in MUSDB18 and in the results of programs for four
 
     folder/<song>/vocals.wav            folder/<song>_vocals.ogg                folder/<song>/vocals.wav
     folder/<song>/instrumental.wav      folder/<song>_accompaniment.ogg         folder/<song>/drums.wav
-                                                                                folder/<song>/bass.wav
-                                                                                folder/<song>/other.wav
+    folder/<song> (Vocals).flac         folder/<song>_(Vocals)_<model>.wav      folder/<song>/bass.wav
+    folder/<song> (Instrumental).flac   folder/<song>_(No Vocals)_<model>.wav   folder/<song>/other.wav
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ import numpy as np
 from frametx.audio.reader import SongReader
 from frametx.audio.resample import Resampler
 from frametx.errors import AudioError
-from frametx.songs import SUFFIXES
+from frametx.songs import SUFFIXES, files_below
 from frametx.spectrum import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -29,9 +30,16 @@ if TYPE_CHECKING:
     from frametx.song_samples import Samples
 
 VOCALS = ("vocals", "vocal", "voice")
-INSTRUMENTAL = ("instrumental", "instruments", "accompaniment", "no_vocals", "no-vocals", "karaoke", "backing")
+INSTRUMENTAL = ("instrumental", "instruments", "accompaniment", "no_vocals", "karaoke", "backing")
+"""Where a song has several, the first counts: karaoke may have backing vocals."""
 PARTS = ("drums", "bass", "other", "guitar", "piano")
 """Of an instrumental."""
+
+_ALL_WORDS = (*INSTRUMENTAL, *VOCALS, *PARTS)
+_WORDS = "|".join(word.replace("_", "[ _-]?") for word in _ALL_WORDS)
+# as little of the song as can be, and nothing of it first: no_vocals ends in vocals
+_PLAIN = re.compile(rf"(?:(?P<song>.*?)[ _-]+)??(?P<word>{_WORDS})", re.IGNORECASE)
+_BRACKETED = re.compile(rf"(?P<song>.*?)[ _-]*[(\[](?P<word>{_WORDS})[)\]](?:_[^()\[\]]*)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,21 +61,22 @@ def find_pairs(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[StemPa
     """Find the songs in a folder, at any depth, of which both stems are there; sorted by name.
 
     Raises:
-        AudioError: There is no such folder, or no song in it.
+        AudioError: There is no such folder, no song in it, or one that has a stem twice.
     """
     if not folder.is_dir():
         raise AudioError(f"{folder} is no folder", "give the folder in which the stems lie")
-    stems: dict[str, dict[str, Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in suffixes and not path.name.startswith("."):
-            name, kind = _song_and_kind(path, folder)
-            if kind:
-                stems.setdefault(name, {})[kind] = path
-    pairs = [
-        StemPair(name=name, instrumental=instrumental, vocals=files["vocals"])
-        for name, files in sorted(stems.items())
-        if "vocals" in files and (instrumental := _instrumental(files))
-    ]
+    songs: dict[str, dict[str, list[Path]]] = {}  # by song and word, in the order of their names
+    for path in files_below(folder, suffixes):
+        name, word = _song_and_word(path, folder)
+        if word:
+            songs.setdefault(name, {}).setdefault(word, []).append(path)
+    pairs = []
+    for name, files in sorted(songs.items()):
+        vocals, instrumental = _first(files, VOCALS), _first(files, INSTRUMENTAL)
+        parts = tuple(files[part] for part in PARTS if part in files)
+        if vocals and (instrumental or parts):
+            played = tuple(_only(paths) for paths in ((instrumental,) if instrumental else parts))
+            pairs.append(StemPair(name=name, instrumental=played, vocals=_only(vocals)))
     if not pairs:
         raise AudioError(
             f"{folder} holds no song with both stems",
@@ -84,7 +93,7 @@ def find_instrumentals(folder: Path) -> list[StemPair]:
     """
     if not folder.is_dir():
         raise AudioError(f"{folder} is no folder", "give the folder in which the music lies")
-    paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+    paths = files_below(folder, SUFFIXES)
     if not paths:
         raise AudioError(f"{folder} holds no songs", "give the folder in which the music lies")
     return [
@@ -132,21 +141,22 @@ def read_pair(pair: StemPair) -> tuple[Samples, Samples]:
     return fitted(instrumental, n_samples), fitted(vocals, n_samples)
 
 
-def _instrumental(files: Mapping[str, Path]) -> tuple[Path, ...]:
-    if "instrumental" in files:
-        return (files["instrumental"],)
-    return tuple(files[part] for part in PARTS if part in files)
+def _song_and_word(path: Path, folder: Path) -> tuple[str, str]:
+    """Which song a file belongs to, and the word for what it is of it; empty when its name doesn't say."""
+    found = _PLAIN.fullmatch(path.stem) or _BRACKETED.fullmatch(path.stem)
+    if found is None:
+        return "", ""
+    word = re.sub("[ _-]", "", found["word"].lower())
+    known = next(one for one in _ALL_WORDS if one.replace("_", "") == word)
+    return (path.relative_to(folder).parent / (found["song"] or "")).as_posix(), known
 
 
-def _song_and_kind(path: Path, folder: Path) -> tuple[str, str]:
-    """Which song a file belongs to and as what, a part by its name; the kind is empty when the file's name says nothing."""
-    parent = path.relative_to(folder).parent
-    # instrumental first and long words first: no_vocals ends in vocals
-    kinds = [(word, kind) for kind, words in (("instrumental", INSTRUMENTAL), ("vocals", VOCALS)) for word in words]
-    kinds += [(part, part) for part in PARTS]
-    for word, kind in kinds:
-        if path.stem.lower() == word:
-            return parent.as_posix(), kind
-        if path.stem.lower().endswith((f"_{word}", f"-{word}", f" {word}")):
-            return (parent / path.stem[: -len(word) - 1]).as_posix(), kind
-    return "", ""
+def _first(files: Mapping[str, list[Path]], words: Sequence[str]) -> list[Path]:
+    """The files of the first of the words that there are any of."""
+    return next((files[word] for word in words if word in files), [])
+
+
+def _only(paths: Sequence[Path]) -> Path:
+    if len(paths) > 1:
+        raise AudioError(f"{paths[0]} and {paths[1]} are the same stem of one song", "leave one of them in the folder")
+    return paths[0]

@@ -131,6 +131,20 @@ def find_songs(
     return Listing(songs=tuple(songs.values()), skipped=tuple(walk.skipped))
 
 
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Files with these suffixes at any depth, sorted; hidden ones, and those in hidden folders, are passed over.
+
+    A link to nothing is among them: that it cannot be read shall be said.
+    """
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in suffixes
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not path.is_dir()
+    ]
+
+
 def read_list(data: bytes, folder: Path) -> list[Path]:
     """The inputs that a list or playlist (M3U) names: one a line; empty lines and lines that begin with # don't count.
 

@@ -59,6 +59,43 @@ class TestPairs:
         (pair,) = find_pairs(tmp_path)
         assert (pair.name, pair.instrumental) == ("x", (tmp_path / "x_no_vocals.wav",))
 
+    @pytest.mark.parametrize(
+        ("vocals", "instrumental"),
+        [
+            ("A - B (Vocals).wav", "A - B (Instrumental).wav"),
+            ("A - B_(Vocals)_a model.wav", "A - B_(No Vocals)_another.wav"),
+            ("A - B - vocals.wav", "A - B no vocals.wav"),
+            ("A - B/No (Vocals) here_vocals.wav", "A - B/No (Vocals) here_karaoke.wav"),
+        ],
+    )
+    def test_names_of_other_programs_are_understood(self, tmp_path, vocals, instrumental):
+        """In brackets, with the model behind them, after a dash: the song is what stands before."""
+        for seed, name in enumerate((vocals, instrumental)):
+            write(tmp_path / name, noise(0.1, seed))
+        (pair,) = find_pairs(tmp_path)
+        assert (pair.vocals, pair.instrumental) == (tmp_path / vocals, (tmp_path / instrumental,))
+        assert pair.name in ("A - B", "A - B/No (Vocals) here")
+
+    def test_a_karaoke_beside_an_instrumental_does_not_count(self, tmp_path):
+        """It may have backing vocals, and then it and the vocals are not the song."""
+        for seed, name in enumerate(("vocals", "instrumental", "karaoke")):
+            write(tmp_path / f"x_{name}.wav", noise(0.1, seed))
+        assert find_pairs(tmp_path)[0].instrumental == (tmp_path / "x_instrumental.wav",)
+
+    def test_a_stem_that_is_there_twice_is_refused(self, tmp_path):
+        """Which of the two is meant cannot be known: the lossy one was taken."""
+        for name in ("x_vocals.flac", "x_vocals.ogg", "x_instrumental.flac"):
+            soundfile.write(tmp_path / name, noise(0.1, 0).T, RATE)
+        with pytest.raises(AudioError, match=r"x_vocals\.flac and .*x_vocals\.ogg are the same stem"):
+            find_pairs(tmp_path)
+
+    def test_songs_in_hidden_folders_are_passed_over(self, stems):
+        """What was thrown away on a memory stick lies in one."""
+        for stem in ("vocals", "instrumental"):
+            write(stems / ".Trash-1000" / f"c_{stem}.wav", noise(0.1, 0))
+        assert [pair.name for pair in find_pairs(stems)] == ["a", "b"]
+        assert len(find_instrumentals(stems)) == 4
+
     def test_an_instrumental_in_parts_is_their_sum(self, tmp_path):
         """Drums, bass and the rest make the instrumental, as MUSDB18 has it; the mixture beside them is no stem."""
         for seed, part in enumerate(("drums", "bass", "other", "vocals", "mixture")):
