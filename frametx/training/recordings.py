@@ -18,7 +18,7 @@ import soxr
 from frametx.errors import TrainingError
 from frametx.pairs import find_pairs, read_sum
 from frametx.renaming import put_in_place
-from frametx.songs import SUFFIXES
+from frametx.songs import SUFFIXES, files_below
 from frametx.spectrum import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def open_pool(sources: Sequence[Source], cache: Path, least: int, on_file: Calla
     found: list[Recording] = []
     weights: list[float] = []
     for source in sources:
-        paths = _files(source.folder)
+        paths = _files(source.folder, cache)
         mine = [_opened((path,), cache, least, on_file, dry=source.dry) for path in paths]
         roots = np.sqrt([recording.n_samples for recording in mine])
         found += mine
@@ -152,10 +152,14 @@ def _shares(weights: list[float]) -> NDArray[np.float64]:
     return np.asarray(weights) / total
 
 
-def _files(folder: Path) -> list[Path]:
+def _files(folder: Path, cache: Path) -> list[Path]:
+    """The recordings in a folder; what lies in the cache, if that is deeper in it, is none but a copy of one."""
     if not folder.is_dir():
         raise TrainingError(f"{folder} is no folder", "correct the path in the config; it is relative to the config")
-    paths = [p for p in sorted(folder.rglob("*")) if p.suffix.lower() in READABLE and not p.name.startswith(".")]
+    copies = cache.resolve()
+    paths = files_below(folder, READABLE)
+    if folder.resolve() in copies.parents:
+        paths = [path for path in paths if copies not in path.resolve().parents]
     if not paths:
         raise TrainingError(
             f"{folder} holds no recordings", f"put audio files there ({', '.join(sorted(READABLE)[:6])} ...)"

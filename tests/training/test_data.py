@@ -164,6 +164,28 @@ class TestAugmentation:
         assert "frametx[train]" in caught.value.hint
 
 
+class TestFolders:
+    def test_copies_in_a_folder_of_recordings_are_no_recordings(self, recordings, tmp_path):
+        """With the output below the data, a second run would take decoded voices for instrumentals."""
+        for kind in ("instrumentals", "vocals"):
+            (tmp_path / kind).symlink_to(recordings / kind)
+        (tmp_path / "song.wav").write_bytes((recordings / "instrumentals" / "0.wav").read_bytes())
+        for _ in range(2):
+            pool = open_pool([Source(folder=tmp_path)], tmp_path / "run" / "cache", 1000, ignore)
+            open_pool([Source(folder=tmp_path / "vocals")], tmp_path / "run" / "cache", 1000, ignore)
+            assert [recording.path.name.partition("-")[0] for recording in pool.recordings] == ["song"]
+
+    def test_hidden_folders_and_folders_called_like_files_are_passed_over(self, recordings, tmp_path):
+        """Neither what was thrown away nor an album called .mp3 is a recording."""
+        sound = (recordings / "vocals" / "0.wav").read_bytes()
+        for path in (tmp_path / ".Trash-1000" / "old.wav", tmp_path / "best of.mp3" / "new.wav"):
+            path.parent.mkdir()
+            path.write_bytes(sound)
+        told = []
+        open_pool([Source(folder=tmp_path)], tmp_path / "cache", 1000, told.append)
+        assert [path.name for path in told] == ["new.wav"]
+
+
 class TestBadRecordings:
     def test_an_empty_folder(self, tmp_path):
         """An empty folder is named."""
