@@ -6,7 +6,7 @@ stands the baseline: the mixture itself taken for both stems. What a model gains
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from frametx.errors import AudioError, UsageError
 from frametx.measures import Measures, decibel, is_silent, measure
-from frametx.pairs import StemPair, find_pairs, fitted, read_pair
+from frametx.pairs import StemPair, find_pairs, fitted, read_pair, read_sum
 from frametx.spectrum import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -83,7 +83,10 @@ def evaluate_pairs(
 
     Raises:
         AudioError: A stem cannot be read, or a tool's results lack a song or are of another length.
+        UsageError: There are results of another tool, and the windows have a level of their own.
     """
+    pairs = list(pairs)
+    check_results(pairs, {name: found for name, found in systems.items() if isinstance(found, dict)}, windows)
     for pair in pairs:
         instrumental, vocals = read_pair(pair)
         foreign = {
@@ -91,8 +94,6 @@ def evaluate_pairs(
             for name, found in systems.items()
             if isinstance(found, dict)
         }
-        if foreign and windows.vocals_db is not None:
-            raise UsageError("--vocals-db changes the mixtures, so results of other tools do not fit them")
         for start, stop in parts(vocals, windows):
             true, sung = (
                 instrumental[:, start:stop],
@@ -148,17 +149,37 @@ def results_of(folder: Path) -> dict[str, StemPair]:
     return {pair.name: pair for pair in find_pairs(folder)}
 
 
+def check_results(pairs: Sequence[StemPair], results: dict[str, dict[str, StemPair]], windows: Windows) -> None:
+    """See whether other tools' results can be judged at all, before hours are spent on separating.
+
+    Raises:
+        AudioError: One lacks songs.
+        UsageError: The windows have a level of their own.
+    """
+    if results and windows.vocals_db is not None:
+        raise UsageError(
+            "--vocals-db changes the mixtures, so results of other tools do not fit them", "leave out one of the two"
+        )
+    for name, found in results.items():
+        lacking = [pair.name for pair in pairs if pair.name not in found]
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            raise AudioError(f"{name} has no results for {lacking[0]}{more}", f"it has {', '.join(list(found)[:5])}")
+
+
 def _results(pair: StemPair, name: str, found: dict[str, StemPair], n_samples: int) -> tuple[Samples, Samples]:
     """Another tool's stems `[2 n]` of a song, brought to its length."""
-    if pair.name not in found:
-        raise AudioError(f"{name} has no results for {pair.name}", f"it has {', '.join(list(found)[:5])}")
-    instrumental, vocals = read_pair(found[pair.name])
-    longer = (instrumental.shape[1] - n_samples) / SAMPLE_RATE
-    if abs(longer) > PADDING_SECONDS:
-        raise AudioError(
-            f"the results of {name} for {pair.name} are {abs(longer):.1f} s {'longer' if longer > 0 else 'shorter'} than it",
-            "are they of the same song?",
-        )
+    files = found[pair.name]
+    assert files.vocals is not None  # find_pairs returns whole pairs
+    instrumental, vocals = (read_sum(paths) for paths in (files.instrumental, (files.vocals,)))
+    for samples in (instrumental, vocals):
+        longer = (samples.shape[1] - n_samples) / SAMPLE_RATE
+        if abs(longer) > PADDING_SECONDS:
+            raise AudioError(
+                f"the results of {name} for {pair.name} are {abs(longer):.1f} s "
+                f"{'longer' if longer > 0 else 'shorter'} than it",
+                "are they of the same song, and whole?",
+            )
     return fitted(instrumental, n_samples), fitted(vocals, n_samples)
 
 

@@ -175,12 +175,23 @@ class TestFigures:
         assert summary["true"]["mean"]["vocals"]["sdr"] > 60
         assert summary["true"]["median"]["instrumental"]["fullness"] == pytest.approx(100)
 
-    def test_missing_results_are_named(self, stems, tmp_path):
-        """A tool that left out a song is told so by name."""
+    def test_missing_results_are_named_before_anything_is_separated(self, stems, tmp_path):
+        """Not after hours, when the song's turn comes."""
         for stem in ("vocals", "instrumental"):
-            write(tmp_path / "other" / f"b_{stem}.wav", noise(3, 0))
-        with pytest.raises(AudioError, match="no results for a"):
-            list(evaluate_pairs(find_pairs(stems), {"other": results_of(tmp_path / "other")}, Windows()))
+            write(tmp_path / "other" / f"a_{stem}.wav", noise(4, 0))
+        separated = []
+        systems = {"model": separated.append, "other": results_of(tmp_path / "other")}
+        with pytest.raises(AudioError, match="no results for b"):
+            list(evaluate_pairs(find_pairs(stems), systems, Windows()))
+        assert not separated
+
+    def test_results_of_which_one_stem_is_cut_are_refused(self, stems, tmp_path):
+        """That the other stem is whole doesn't make the rest of the vocals silence."""
+        for kind, seconds in (("vocals", 1), ("instrumental", 3)):
+            write(tmp_path / "other" / f"b_{kind}.wav", noise(seconds, 0))
+        pairs = [pair for pair in find_pairs(stems) if pair.name == "b"]
+        with pytest.raises(AudioError, match=r"of other for b are 2.0 s shorter"):
+            list(evaluate_pairs(pairs, {"other": results_of(tmp_path / "other")}, Windows()))
 
     def test_results_may_be_a_little_shorter(self, stems, tmp_path):
         """Formats pad and cut: what is missing counts as silence, and the rest is judged."""
@@ -195,8 +206,9 @@ class TestFigures:
         """Results that lack more than a second are not of this song."""
         for kind in ("vocals", "instrumental"):
             write(tmp_path / "other" / f"a_{kind}.wav", noise(2, 0))
+        pairs = [pair for pair in find_pairs(stems) if pair.name == "a"]
         with pytest.raises(AudioError, match=r"of other for a are 2.0 s shorter"):
-            list(evaluate_pairs(find_pairs(stems), {"other": results_of(tmp_path / "other")}, Windows()))
+            list(evaluate_pairs(pairs, {"other": results_of(tmp_path / "other")}, Windows()))
 
     def test_songs_nobody_sings_in_are_judged_by_leakage(self, stems):
         """On instrumentals alone the vocals are judged by what was wrongly taken for them."""
@@ -223,6 +235,20 @@ class TestCommand:
         result = CliRunner().invoke(app, ["evaluate", str(stems), "--against", str(stems), "--only-against"])
         assert result.exit_code == 0, result.output
         assert "bleedless" in result.output
+
+    @pytest.mark.parametrize(
+        ("more", "message"),
+        [
+            (["--against", "nowhere"], "nowhere is no folder"),
+            (["--against", "stems", "--vocals-db", "-5"], "--vocals-db"),
+        ],
+    )
+    def test_what_is_wrong_with_results_is_said_before_a_model_is_fetched(self, stems, monkeypatch, more, message):
+        """A gigabyte of v10 would be of no use."""
+        monkeypatch.chdir(stems.parent)
+        result = CliRunner().invoke(app, ["evaluate", "stems", "-m", "v10", "--offline", *more])
+        assert isinstance(result.exception, AudioError | UsageError)
+        assert message in result.exception.message
 
     def test_names_in_brackets_stay_as_they_are(self, tmp_path):
         """The table shows a song called `[a]`, which is no markup."""

@@ -62,7 +62,7 @@ def evaluate(
     Beside every result stands the mixture itself, taken for both stems; "gain" is SDR above it.
     """
     from frametx.errors import UsageError  # noqa: PLC0415
-    from frametx.evaluate import BASELINE, Windows, evaluate_pairs, results_of, summarise  # noqa: PLC0415  (torch)
+    from frametx.evaluate import BASELINE, Windows, check_results, evaluate_pairs, results_of, summarise  # noqa: PLC0415  (torch)
     from frametx.pairs import find_instrumentals, find_pairs  # noqa: PLC0415  (numpy)
 
     if only_against and not against:
@@ -74,20 +74,22 @@ def evaluate(
         if unknown:
             raise UsageError(f"{folder} has no song '{unknown[0]}'", f"it has {', '.join(pair.name for pair in pairs)}")
         pairs = [pair for pair in pairs if pair.name in song]
+    results = {str(path): results_of(path) for path in against or []}
+    check_results(pairs, results, windows)  # before a model is fetched
     systems: dict[str, Any] = {}
     if not only_against:
         name, separate = _model(model, device, precision, offline=offline)
         systems[name] = separate
-    for path in against or []:
+    for path, found in results.items():
         # a folder that is called as a model, or as the mixture, is told from it by a stroke
-        systems[str(path) if str(path) not in (*systems, BASELINE) else f"{path}/"] = results_of(path)
+        systems[path if path not in (*systems, BASELINE) else f"{path}/"] = found
     judgements: list[Any] = []
     for judgement in evaluate_pairs(pairs, systems, windows):
         if not judgements or judgements[-1].song != judgement.song:
             say(judgement.song)
         judgements.append(judgement)
     summary = summarise(judgements)
-    for name in {pair.name: None for pair in pairs if pair.name not in {found.song for found in judgements}}:
+    for name in {pair.name: None for pair in pairs if pair.name not in {judged.song for judged in judgements}}:
         say(f"{name}: left out, it is shorter than a window")
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
