@@ -60,6 +60,10 @@ class Augmenter:
                 ) from error
             self.board = pedalboard
 
+    def __reduce__(self) -> tuple[type[Augmenter], tuple[AugmentConfig]]:
+        """For workers that are no copies of this process, as on macOS and Windows: a module cannot be sent to them."""
+        return Augmenter, (self.config,)
+
     def speed(self, rng: np.random.Generator) -> float:
         """Draw how fast a recording is played."""
         reach = self.config.speed_semitones

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -156,9 +159,16 @@ class TestAugmentation:
             assert varied.shape == (2, RATE)
             assert np.isfinite(varied).all()
 
+    def test_songs_with_effects_can_be_mixed_by_workers_of_any_kind(self, opened, monkeypatch):
+        """Those of macOS and Windows are sent everything that they need, but no module can be sent."""
+        monkeypatch.setitem(sys.modules, "pedalboard", ModuleType("pedalboard"))
+        mixtures = Mixtures(Mixer(opened, MixingConfig(), Augmenter(AugmentConfig(effects=True))), 5000, seed=0)
+        sent = pickle.loads(pickle.dumps(mixtures))
+        assert sent.mixer.augmenter.board is sys.modules["pedalboard"]
+
     def test_missing_pedalboard_is_said(self, monkeypatch):
         """Effects without the extra are refused with the command that installs it."""
-        monkeypatch.setitem(__import__("sys").modules, "pedalboard", None)
+        monkeypatch.setitem(sys.modules, "pedalboard", None)
         with pytest.raises(TrainingError, match="pedalboard") as caught:
             Augmenter(AugmentConfig(effects=True))
         assert "frametx[train]" in caught.value.hint
