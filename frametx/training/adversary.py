@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from frametx.errors import TrainingError
+
 if TYPE_CHECKING:
     from frametx.training.config import AdversaryConfig
     from frametx.training.distributed import Process
@@ -80,6 +82,18 @@ class Adversary:
         return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
 
     def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
-        """Continue from a checkpoint."""
-        self.network.load_state_dict(state["network"])
+        """Continue from a checkpoint, at the config's learning rate.
+
+        Raises:
+            TrainingError: It is of a discriminator of another size.
+        """
+        try:
+            self.network.load_state_dict(state["network"])
+        except RuntimeError as error:
+            raise TrainingError(
+                f"the checkpoint's discriminator has not adversary.channels = {self.config.channels}",
+                "set the number that the training had, or choose another output folder",
+            ) from error
         self.optimiser.load_state_dict(state["optimiser"])
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate
