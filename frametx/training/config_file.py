@@ -94,6 +94,11 @@ def _check(config: TrainingConfig, path: Path) -> None:
         raise TrainingError(
             f"{path}: mixing.no_vocals and mixing.only_vocals are shares of the same songs, but sum to more than 1"
         )
+    if config.augment.codec and not config.augment.effects:
+        raise TrainingError(
+            f"{path}: augment.codec = {config.augment.codec} is of no use without augment.effects",
+            "set effects = true, or leave codec out",
+        )
     if not any(_terms(config).values()):
         raise TrainingError(f"{path}: every loss has the weight 0", f"give one a weight: {', '.join(_terms(config))}")
     data = config.data

@@ -85,6 +85,7 @@ def test_paths_are_relative_to_the_config(tmp_path):
         (("[data]", "[loss]\nmel_bands = 0\n[data]"), "loss.mel_bands = 0 should be at least 1"),
         (('output = "run"', 'output = "run"\nseed = -1'), "seed = -1 should not be below 0"),
         (('output = "run"', 'output = "run"\nstop_after = 0'), "stop_after = 0 should be at least 1"),
+        (("[data]", "[augment]\ncodec = 0.5\n[data]"), "augment.codec = 0.5 is of no use without augment.effects"),
         (("weight = 2", "weight = inf"), "the weight of .*b = inf should be a number"),
         (("[[stages]]", "[stages]"), "stages = .* should be a list"),
         (("[data]", "[data"), "is no TOML"),
