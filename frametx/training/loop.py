@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from frametx.errors import TrainingError
-from frametx.pairs import find_pairs
 from frametx.training.adversary import Adversary
 from frametx.training.augment import Augmenter
 from frametx.training.checkpoints import BEST, LAST, MODEL, export, load_state, save_state
@@ -24,7 +23,7 @@ from frametx.training.networks import copied_network, kept_network, new_network
 from frametx.training.optimiser import Average, optimiser_for, rate_at
 from frametx.training.plan import Phase, phases_of
 from frametx.training.spectra import Spectra, feed, samples_for, spectra_of
-from frametx.training.validation import validate
+from frametx.training.validation import check_songs, shared_with_training, validate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +98,9 @@ class Trainer:
         self._stop = config.stop_after or config.total_steps
         self.best = -float("inf")
         if config.validation.pairs is not None and config.validation.every_steps and process.leads:
-            find_pairs(config.validation.pairs)  # better now than after the first hundred steps
+            check_songs(config.validation)
+            for folder in shared_with_training(config):
+                self._tell("note", text=f"{folder} and {config.validation.pairs} share songs: the gain is flattered")
         self._mixer = self._make_mixer()
         if state is not None:
             self._resume(state)

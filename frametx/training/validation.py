@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from frametx.audio.reader import SongReader
+from frametx.errors import AudioError
 from frametx.evaluate import Windows, evaluate_pairs, summarise
 from frametx.masker import Masker
 from frametx.pairs import find_pairs
@@ -16,13 +19,50 @@ from frametx.spectrum import SAMPLE_RATE
 from frametx.windows import WindowOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from frametx.models.network import Network
     from frametx.song_samples import Samples
-    from frametx.training.config import ValidationConfig
+    from frametx.training.config import TrainingConfig, ValidationConfig
 
 NAME = "network"
+
+
+def check_songs(config: ValidationConfig) -> None:
+    """Look at the validation songs before a training, which would be stopped by them hundreds of steps later.
+
+    Raises:
+        AudioError: There are none, one cannot be read, or none is as long as a window.
+    """
+    assert config.pairs is not None
+    lengths = [
+        max(_seconds(path) for path in (*pair.instrumental, *([pair.vocals] if pair.vocals else [])))
+        for pair in find_pairs(config.pairs)
+    ]
+    if max(lengths) < config.window_seconds:
+        raise AudioError(
+            f"{config.pairs} holds no song as long as a window of validation, {config.window_seconds:g} s",
+            f"the longest has {max(lengths):.1f} s: set a lower validation.window_seconds",
+        )
+
+
+def _seconds(path: Path) -> float:
+    with SongReader(path) as reader:
+        return inf if reader.n_samples is None else reader.n_samples / reader.sample_rate
+
+
+def shared_with_training(config: TrainingConfig) -> list[Path]:
+    """Folders of the training that hold validation songs, or lie among them: what is measured there was learnt."""
+    assert config.validation.pairs is not None
+    judged = config.validation.pairs.resolve()
+    data = config.data
+    folders = [source.folder for source in (*data.instrumentals, *data.vocals, *data.pairs) if source.weight]
+    resolved = [(folder, folder.resolve()) for folder in folders]
+    return [
+        folder for folder, whole in resolved if whole == judged or whole in judged.parents or judged in whole.parents
+    ]
 
 
 def validate(network: Network, config: ValidationConfig, device: torch.device) -> dict[str, float]:

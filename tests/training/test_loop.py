@@ -302,7 +302,40 @@ def test_a_resumed_training_follows_the_config(write_config):
     assert {group["weight_decay"] for group in optimiser.param_groups} == {0.5, 0.0}
 
 
+def test_a_resumed_adversary_follows_the_config(write_config):
+    """Its learning rate is the config's, who may have changed it; another size is refused."""
+    text = "[adversary]\nweight = 0.1\nchannels = {}\nlearning_rate = {}\n"
+    trained(write_config(steps=1, more=text.format(4, 1e-4)))
+    adversary = Trainer(read_config(write_config(steps=2, more=text.format(4, 3e-5))), ALONE).adversary
+    assert adversary is not None
+    assert [group["lr"] for group in adversary.optimiser.param_groups] == [3e-5]
+    with pytest.raises(TrainingError, match=r"adversary\.channels = 8"):
+        Trainer(read_config(write_config(steps=2, more=text.format(8, 1e-4))), ALONE)
+
+
+@pytest.mark.parametrize(("songs", "said"), [("pairs", True), ("other", False)])
+def test_validation_songs_that_are_learnt_are_told(write_config, songs, said):
+    """What is measured on songs of the training says nothing about others."""
+    config = write_config(validate=2)
+    (config.parent / "other").mkdir()
+    for path in (config.parent / "pairs").iterdir():
+        (config.parent / "other" / path.name).write_bytes(path.read_bytes())
+    config.write_text(config.read_text("utf-8").replace('\npairs = "pairs"', f'\npairs = "{songs}"'), "utf-8")
+    notes = []
+    Trainer(read_config(config), ALONE, listener=lambda report: notes.append(report.text))
+    assert any("share songs" in note for note in notes) == said
+
+
 class TestComplaints:
+    def test_validation_songs_shorter_than_a_window_are_said_at_once(self, write_config):
+        """Not at the first validation, when the steps since the last checkpoint would be lost."""
+        config = write_config(steps=4, validate=4)
+        text = config.read_text("utf-8").replace("window_seconds = 2.0", "window_seconds = 7.0")
+        config.write_text(text, "utf-8")
+        with pytest.raises(AudioError, match=r"no song as long as a window of validation, 7 s") as caught:
+            Trainer(read_config(config), ALONE)
+        assert "6.0 s" in (caught.value.hint or "")
+
     def test_another_optimiser_is_refused(self, write_config):
         """What Muon remembers is of no use to AdamW."""
         trained(write_config(steps=1, optimiser="kind = 'muon'"))
