@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from frametx.device import is_out_of_memory
 from frametx.errors import TrainingError
 from frametx.training.adversary import Adversary
 from frametx.training.augment import Augmenter
@@ -134,7 +135,7 @@ class Trainer:
         started, logged = time.monotonic(), self.step
         end = min(phase.end, self._stop)
         while self.step < end:
-            figures = self._train_step(songs, phase)
+            figures = self._fitting_step(songs, phase)
             self.step += 1
             if self.step % self.config.log_steps == 0 or self.step == end:
                 now = time.monotonic()
@@ -147,6 +148,19 @@ class Trainer:
                 self._validate(phase)
             if self.step % self.config.checkpoint_steps == 0:
                 self._checkpoint()
+
+    def _fitting_step(self, songs: Iterator[tuple[Tensor, Tensor]], phase: Phase) -> dict[str, float]:
+        """A step, with a way out where memory does not do for it."""
+        try:
+            return self._train_step(songs, phase)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"step {self.step + 1}: batches of {phase.batch} with crops of {phase.frames} frames do not fit into the "
+                f"memory of {self.process.device}",
+                "use smaller batches and optimiser.accumulate, which costs no memory; or fewer frames",
+            ) from error
 
     def _train_step(self, songs: Iterator[tuple[Tensor, Tensor]], phase: Phase) -> dict[str, float]:
         """One step of the optimiser; returns what the log notes."""

@@ -336,6 +336,17 @@ class TestComplaints:
             Trainer(read_config(config), ALONE)
         assert "6.0 s" in (caught.value.hint or "")
 
+    def test_memory_that_runs_out_is_said(self, write_config, monkeypatch):
+        """The most common end of a fine-tuning: sizes and ways out instead of a traceback."""
+
+        def full(*_):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+        monkeypatch.setattr("frametx.training.loop.SeparationLoss.forward", full)
+        with pytest.raises(TrainingError, match="batches of 2 with crops of 64 frames do not fit into") as caught:
+            trained(write_config(steps=1))
+        assert "optimiser.accumulate" in caught.value.hint
+
     def test_another_optimiser_is_refused(self, write_config):
         """What Muon remembers is of no use to AdamW."""
         trained(write_config(steps=1, optimiser="kind = 'muon'"))
