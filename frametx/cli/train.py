@@ -34,6 +34,8 @@ def train(
 ) -> None:
     """Train a network; run again, it goes on where it stopped.
 
+    Ctrl-C finishes the step at hand and keeps it; pressed again, it stops at once, with the last checkpoint left.
+
     The output folder receives model.safetensors (use it with --model), best.safetensors, log.csv, loss.png and TensorBoard
     events. On several GPUs or machines: torchrun --nproc-per-node N -m frametx train CONFIG.toml
     """

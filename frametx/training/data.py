@@ -6,6 +6,7 @@ it would have had, and processes that share the work draw the songs that one pro
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -152,11 +153,12 @@ def batches(mixtures: Mixtures, numbers: Numbers, workers: int) -> Iterator[tupl
         mixtures,
         batch_sampler=numbers,
         num_workers=workers,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_prepare,
         prefetch_factor=4 if workers else None,
     )
     return iter(loader)
 
 
-def _one_thread(_: int) -> None:
+def _prepare(_: int) -> None:
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training's to handle, which may need another song

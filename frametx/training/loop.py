@@ -18,6 +18,7 @@ from frametx.training.adversary import Adversary
 from frametx.training.augment import Augmenter
 from frametx.training.checkpoints import BEST, LAST, MODEL, export, load_state, save_state
 from frametx.training.data import Mixer, Mixtures, Numbers, batches, open_recordings
+from frametx.training.interrupt import Interrupt
 from frametx.training.log import Log
 from frametx.training.losses import SeparationLoss
 from frametx.training.networks import copied_network, kept_network, new_network
@@ -118,23 +119,28 @@ class Trainer:
 
         Raises:
             TrainingError: The loss is not a number.
+            KeyboardInterrupt: Somebody pressed Ctrl-C; what was trained until then is kept.
         """
         self._tell("note", text=f"step {self.step} of {self.config.total_steps}")
-        for phase in self.phases:
-            if self.step < min(phase.end, self._stop):
-                self._run_phase(phase)
-        self._checkpoint()
+        # processes that share the work may be at different steps when it reaches them
+        with Interrupt() if self.process.count == 1 else nullcontext(Interrupt()) as interrupt:
+            for phase in self.phases:
+                if self.step < min(phase.end, self._stop) and not interrupt.asked:
+                    self._run_phase(phase, interrupt)
+            self._checkpoint()
         if self._log is not None:
             self._log.picture()
             self._log.close()
+        if interrupt.asked:
+            raise KeyboardInterrupt
         return self.average.network
 
-    def _run_phase(self, phase: Phase) -> None:
+    def _run_phase(self, phase: Phase, interrupt: Interrupt) -> None:
         self._freeze_encoders(phase.denoise and self.config.pretraining.decoder_only)
         songs = self._songs(phase)
         started, logged = time.monotonic(), self.step
         end = min(phase.end, self._stop)
-        while self.step < end:
+        while self.step < end and not interrupt.asked:
             figures = self._fitting_step(songs, phase)
             self.step += 1
             if self.step % self.config.log_steps == 0 or self.step == end:

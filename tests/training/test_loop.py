@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -98,6 +99,26 @@ def test_an_interrupted_training_goes_on_exactly(write_config, kind):
     stopped.write_text(stopped.read_text("utf-8").replace("stop_after = 3", ""), encoding="utf-8")
     assert_same(weights(trained(stopped)), weights(straight))
     assert [row["step"] for row in read_log(stopped.parent / "run" / "log.csv")] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_ctrl_c_keeps_the_steps_that_were_made(write_config, workers):
+    """Pressed once, whatever is between two checkpoints is kept, and the training goes on exactly."""
+    straight = trained(write_config("straight", steps=4))
+    config = write_config("stopped", steps=4)
+    config.write_text(config.read_text("utf-8").replace("workers = 0", f"workers = {workers}"), "utf-8")
+
+    def press(report):
+        if report.kind == "step" and report.step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(read_config(config), ALONE, listener=press).run()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    state = load_state(config.parent / "run")
+    assert state is not None
+    assert state["step"] == 2
+    assert_same(weights(trained(config)), weights(straight))
 
 
 def test_accumulated_batches_are_one_large_batch(write_config):
