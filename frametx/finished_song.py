@@ -6,7 +6,10 @@ they were before the first redo, and the vocals of every section, so that undoin
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frametx.audio.formats import FORMATS
@@ -21,13 +24,53 @@ from frametx.provenance import TAG, known_sha256
 from frametx.songs import SongFile
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
 
-def edit_list_path(song: Path, folder: Path) -> Path:
-    """Where the edit list of a song's stems lies: `<track>.frametx.toml`, the track cut as in stems where it is too long."""
-    naming = Naming(template="{track}.{ext}")
+def edit_list_path(song: Path, folder: Path, stems: Mapping[Stem, Path] | None = None) -> Path:
+    """Where the edit list of a song's stems lies: `<track>.frametx.toml`, the track cut as in stems where it is too long.
+
+    Songs of one file name may share a folder, and one song may have several pairs of stems there, told apart by the
+    template of their names. The first to be redone has that list; those of others have a digest of their stems' name.
+
+    Args:
+        song: The song.
+        folder: Where its stems lie.
+        stems: The stems; None: those of the usual list, whichever they are.
+    """
+    usual = _list_called("{track}", song, folder)
+    if stems is None:
+        return usual
+    vocals = os.path.relpath(_without_suffix(stems[Stem.VOCALS]), folder)
+    own = _list_called(f"{{track}}~{hashlib.sha256(os.fsencode(vocals)).hexdigest()[:6]}", song, folder)
+    return own if own.exists() or _is_of_others(usual, stems) else usual
+
+
+def find_edit_list(song: Path, folder: Path, name: str = DEFAULT_NAME) -> Path:
+    """Where the edit list of stems lies, or would lie, that a template named; a list that is there knows their names."""
+    try:
+        stems = find_stems(song, folder, name)
+    except (AudioError, UsageError):
+        stems = None
+    return edit_list_path(song, folder, stems)
+
+
+def _list_called(template: str, song: Path, folder: Path) -> Path:
+    naming = Naming(template=template + ".{ext}")
     return naming.targets(SongFile(path=song), folder, [Stem.VOCALS], "frametx.toml")[Stem.VOCALS]
+
+
+def _is_of_others(path: Path, stems: Mapping[Stem, Path]) -> bool:
+    """Whether an edit list is of other stems, in whatever format."""
+    try:
+        known = read_edit_list(path).stems
+    except EditListError:  # none, or damaged
+        return False
+    return {_without_suffix(file.path) for file in known.values()}.isdisjoint(map(_without_suffix, stems.values()))
+
+
+def _without_suffix(path: Path) -> Path:
+    return Path(os.path.abspath(path)).with_suffix("")  # noqa: PTH100  (Path.resolve() would follow links)
 
 
 def work_folder(edits: EditList) -> Path:
@@ -41,7 +84,7 @@ def open_edits(song: Path, folder: Path, *, name: str = DEFAULT_NAME, restart: b
     Args:
         song: The song.
         folder: Where its stems lie.
-        name: The template that named them; an edit list that is there knows better.
+        name: The template that named them; where it names none, an edit list that is there knows better.
         restart: Begin anew with the stems as they are, even where there is an edit list.
 
     Raises:
@@ -49,14 +92,14 @@ def open_edits(song: Path, folder: Path, *, name: str = DEFAULT_NAME, restart: b
         EditListError: The edit list does not fit the files.
         UsageError: `name` is no template, or one that does not tell where the stems are.
     """
-    path = edit_list_path(song, folder)
+    path = find_edit_list(song, folder, name)
     if restart or not path.exists():
         return _begin(song, folder, name, path)
     edits = read_edit_list(path)
     if known_sha256(song) != edits.song.sha256:
         raise EditListError(
             f"{song} is not the song that {path} was made from: its sha256 differs",
-            "name that song, or use --restart to begin anew with the stems as they are",
+            "name that song, or give the --name of this one's stems; --restart begins anew with the stems as they are",
         )
     for file in edits.stems.values():
         state = "was changed since it was made" if file.path.exists() else "is missing"

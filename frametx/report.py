@@ -177,7 +177,7 @@ def _finding(paths: Sequence[Path], song: Path | None, ledger: Ledger | None) ->
             break
     else:
         raise _incomplete(folder, track)
-    list_path = edit_list_path(name, folder)
+    list_path = edit_list_path(name, folder, stems)
     edits = read_edit_list(list_path) if list_path.exists() else None
     return _found(track, stems, song or _first_there(edits.song.path if edits is not None else None, made_of), edits)
 

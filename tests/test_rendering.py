@@ -428,6 +428,46 @@ def test_restart_forgets_a_list_that_cannot_be_read(finished, separators):
     assert len(read_edit_list(path).sections) == 1
 
 
+def test_songs_of_one_file_name_keep_their_edits_in_one_folder(finished, separators):
+    """Stems told apart by --name have an edit list and base stems each, whichever song is redone first or anew."""
+    folder, songs = finished / "stems", [finished / album / "01.flac" for album in "ab"]
+    for song in songs:
+        song.parent.mkdir()
+        shutil.copy(finished / "song.flac", song)
+        for stem in Stem:
+            shutil.copy(folder / f"song_{stem.label}.flac", folder / f"{song.parent.name} 01 {stem.label}.flac")
+    soundfile.write(
+        songs[1], mix_of(finished).astype(np.int16).T, RATE, compression_level=0.0
+    )  # the same in another file
+    before = bytes_of(folder)
+    name = "{dir} {track} {stem}"
+    for song in songs:
+        redo_sections(open_edits(song, folder, name=name), [section(1.0, 2.0)], separators)
+    again = open_edits(songs[1], folder, name=name, restart=True)
+    redo_sections(again, [section(3.0, 4.0)], separators)
+    undo(open_edits(songs[1], folder, name=name), refuse)
+    undo(open_edits(songs[0], folder, name=name), refuse)
+    assert bytes_of(folder)["a 01 Vocals.flac"] == before["a 01 Vocals.flac"]
+    assert bytes_of(folder)["b 01 Vocals.flac"] != before["b 01 Vocals.flac"]  # its base is what was there at --restart
+
+
+def test_the_name_says_which_stems_of_a_song_are_redone(finished, separators):
+    """Stems of two models side by side: those that --name says change, whichever have an edit list already."""
+    folder = finished / "stems"
+    for stem in Stem:
+        for model in ("v8", "v10"):
+            shutil.copy(folder / f"song_{stem.label}.flac", folder / f"song_{stem.label}_{model}.flac")
+    before = bytes_of(folder)
+    song = finished / "song.flac"
+    redo_sections(open_edits(song, folder, name="{track}_{stem}_v8"), [section(1.0, 2.0)], separators)
+    between = bytes_of(folder)
+    redo_sections(open_edits(song, folder, name="{track}_{stem}_v10"), [section(3.0, 4.0)], separators)
+    after = bytes_of(folder)
+    assert after["song_Vocals_v8.flac"] == between["song_Vocals_v8.flac"] != before["song_Vocals_v8.flac"]
+    assert after["song_Vocals_v10.flac"] != before["song_Vocals_v10.flac"]
+    assert after["song_Vocals.flac"] == before["song_Vocals.flac"]
+
+
 @pytest.mark.parametrize("track", ["x" * 240, "x" * 250, "caf\udce9"], ids=["240 bytes", "250 bytes", "no UTF-8"])
 def test_a_song_of_any_name_can_be_redone(finished, separators, track):
     """As long as a file system takes, and whatever its bytes: the stems change, and undoing gives them back."""

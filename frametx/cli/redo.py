@@ -67,7 +67,7 @@ def redo(
     from frametx.edit_list_file import read_edit_list  # noqa: PLC0415  (torch)
 
     if show:
-        _say_list(read_edit_list(finished_song.edit_list_path(song, output)))
+        _say_list(read_edit_list(finished_song.find_edit_list(song, output, name)))
         return
     windows = window_options(
         crop=crop,
