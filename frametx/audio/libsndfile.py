@@ -191,8 +191,12 @@ class _Stream:
         parts: list[NDArray[np.float32]] = []
         missing = n_samples
         while missing and self._error is None:
+            wanted = min(missing, self._step or missing)
+            # up to the end in a call of its own: the decoder fails at what lies behind it, an ID3v1 tag, say
+            left = (self._n_claimed or 0) - (self.position + n_samples - missing)
+            wanted = min(wanted, left) if left > 0 else wanted
             try:
-                part = self._sound.read(min(missing, self._step or missing), dtype="float32", always_2d=True)
+                part = self._sound.read(wanted, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
                 self._error = error
                 break

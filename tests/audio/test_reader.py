@@ -35,6 +35,16 @@ def test_blocks_hold_every_sample_once(song, size):
     assert np.array_equal(read(path, size), samples)
 
 
+@pytest.mark.parametrize("tail", [b"TAG" + bytes(125), b"APETAGEX" + bytes(24)], ids=["ID3v1", "APE"])
+def test_tags_behind_a_flac_are_no_damage(song, tail):
+    """What taggers append to a FLAC is not decoded: the song is whole, and so is a section at its end."""
+    path, samples = song
+    with path.open("ab") as file:
+        file.write(tail)
+    assert np.array_equal(read(path), samples)
+    assert np.array_equal(read(path, start_seconds=2.0, end_seconds=9.0), samples[:, 2 * 44100 :])
+
+
 def test_blocks_start_again(song):
     """A second call of blocks gives the song again, also when the first was left half way."""
     path, samples = song
