@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from frametx.ledger import Ledger, ledger_in
 from frametx.naming import Naming
 from frametx.outputs import Stem
 from frametx.provenance import TAG
+from frametx.renaming import put_in_place
 from frametx.report_audio import audio_sources
 from frametx.report_figures import TRACKS, Figures, measure
 from frametx.report_files import ReportFiles, track_of
@@ -134,14 +136,24 @@ def write_report(
             audio,
         )
         page = render_page(Page(title=title, values=values, figures=figures, profile=profile, audio=sources))
-        report.page.write_text(page, "utf-8")
         report.figures.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
         write_sheet(figures, title, report.sheet, profile)
+        _write_whole(report.page, page)  # last: by it a report is known to be done
     except OSError as error:
         raise AudioError(
             f"the report cannot be written to {folder}: {error.strerror or error}", "choose another folder with -o"
         ) from error
     return report
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all; names that are no text (they are bytes on most systems) show as ?."""
+    beside = path.with_name(f".frametx-{secrets.token_hex(4)}.part")  # the name may be as long as names can be
+    try:
+        beside.write_text(text, "utf-8", "replace")
+        put_in_place(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _stems_in(folder: Path) -> list[list[Path]]:
@@ -210,7 +222,8 @@ def _origin(stem: Path) -> dict[str, Any]:
 def _title(finding: Finding) -> str:
     tags = read_tags(finding.song) if finding.song is not None else None
     title, artist = (tags.first("title"), tags.first("artist")) if tags is not None else (None, None)
-    return f"{artist} - {title}" if title and artist else title or finding.track
+    text = f"{artist} - {title}" if title and artist else title or finding.track
+    return text.encode("utf-8", "replace").decode()
 
 
 def _values(

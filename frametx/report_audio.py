@@ -67,6 +67,6 @@ def _embedded(path: Path, bit_rate: int) -> str:
 
 def _link(path: Path, page: Path) -> str:
     try:
-        return quote(os.path.relpath(path.absolute(), page.parent.absolute()).replace(os.sep, "/"))
+        return quote(os.fsencode(os.path.relpath(path.absolute(), page.parent.absolute()).replace(os.sep, "/")))
     except ValueError:  # another drive
         return path.absolute().as_uri()

@@ -180,6 +180,33 @@ def test_a_title_may_hold_any_letters(tmp_path):
     assert write_report(finding, audio="link").sheet.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_name_that_is_no_text_is_reported_on(tmp_path):
+    """Names are bytes: the page shows what it can, and its links lead to the files."""
+    folder = write_result(tmp_path)
+    name = "caf\udce9"
+    try:
+        song = (folder / "a <song>.flac").rename(folder / f"{name}.flac")
+    except OSError:
+        pytest.skip("this file system has no such names")
+    for path in list((folder / "stems").iterdir()):
+        path.rename(path.with_name(path.name.replace("a <song>", name)))
+    (finding,) = find_results(folder / "stems", song)
+    report = write_report(finding, audio="link")
+    text = report.page.read_text("utf-8")
+    assert "<h1>caf?</h1>" in text
+    assert 'src="../caf%E9.flac"' in text
+    assert report.sheet.stat().st_size > 1000
+
+
+def test_a_report_that_fails_leaves_no_page(tmp_path):
+    """By its page a report is known to be done: it comes last, and whole."""
+    (finding,) = find_results(write_result(tmp_path) / "stems")
+    (tmp_path / "out" / "a <song>.report.png").mkdir(parents=True)  # in the way of the sheet
+    with pytest.raises(AudioError, match="cannot be written"):
+        write_report(finding, tmp_path / "out", audio="link")
+    assert not (tmp_path / "out" / "a <song>.report.html").exists()
+
+
 def test_a_long_song_is_linked(reported, tmp_path):
     """Where sound would make the page too large, it plays the files beside it."""
     folder = write_result(tmp_path)
