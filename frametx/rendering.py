@@ -27,6 +27,7 @@ from frametx.provenance import known_sha256
 from frametx.renaming import put_in_place
 from frametx.section_vocals import SectionVocals, Separators
 from frametx.splice import Reach, Span, Splice, quietest_fade, reach_of
+from frametx.stem_files import writing_notes
 from frametx.stem_rewriter import read_span, read_stored, rewrite_stems, stored_bits
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class _Rendering:
             stems=stems,
             splices=tuple(splices),
             n_separated=self.vocals.n_separated,
-            notes=(*self.vocals.notes, *(note for done in stems.values() for note in done.notes)),
+            notes=(*self.vocals.notes, *writing_notes(stems, base[Stem.VOCALS].suffix[1:])),
         )
 
     def _base_file(self, stem: Stem) -> Path:

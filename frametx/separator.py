@@ -191,7 +191,7 @@ class Separator:
                 written[stem] = writer.finish(tags=tags.for_stem(title, {TAG: recipe.tag(sha256)}))
         if journal is not None:
             journal.remove()
-        notes = [*song.notes, *self.take_notes(), *writing_notes(written, options)]
+        notes = [*song.notes, *self.take_notes(), *writing_notes(written, options.format)]
         return Result(
             source=path,
             stems=written,

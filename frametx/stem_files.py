@@ -82,14 +82,14 @@ def stem_targets(
     return targets
 
 
-def writing_notes(written: Mapping[Stem, WrittenStem], options: OutputOptions) -> list[str]:
+def writing_notes(written: Mapping[Stem, WrittenStem], form: str) -> list[str]:
     """What a person should know about finished stems."""
     notes = []
     for stem, done in written.items():
         if done.n_clipped:
             notes.append(
                 f"{stem.value}: {done.n_clipped} samples exceeded full scale (peak {done.peak:.3f}) and were clipped "
-                f"in {options.format}; --format wav --bit-depth float keeps them"
+                f"in {form}; --format wav --bit-depth float keeps them"
             )
         notes += [f"{stem.value}: {note}" for note in done.notes]
     return notes

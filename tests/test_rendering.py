@@ -492,15 +492,17 @@ def loud_song(folder):
 
 
 def test_a_song_so_loud_that_its_stems_clip_can_be_redone(finished, base_separator, separators):
-    """Where a stem was cut at full scale the two don't add up to the song, and yet they are its own."""
+    """Where a stem was cut at full scale the two don't add up to the song, and yet they are its own; new cuts are said."""
     loud_song(finished)
     base_separator.separate_file(finished / "song.flac", finished / "stems", OutputOptions(overwrite=True))
     before = stems_of(finished)
-    touched = redo(finished, separators, section(2.0, 3.0)).splices[0].touched
+    rendered = redo(finished, separators, section(2.0, 3.0))
+    touched = rendered.splices[0].touched
     after = stems_of(finished)
     for stem in Stem:
         assert (after[stem] != before[stem]).any()
         np.testing.assert_array_equal(after[stem][:, : touched.start], before[stem][:, : touched.start])
+    assert any("were clipped in flac" in note for note in rendered.notes)
     cut = np.any([(samples == -(2**15)) | (samples == 2**15 - 1) for samples in after.values()], axis=0)
     assert cut.any()
     np.testing.assert_array_equal((after[VOCALS] + after[INSTRUMENTAL])[~cut], mix_of(finished)[~cut])
