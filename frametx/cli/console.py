@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from rich.console import Console
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, emoji=False)  # :heart: may be a part of a name
 
 
 def say(message: str) -> None:

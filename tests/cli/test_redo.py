@@ -10,6 +10,14 @@ import pytest
 import soundfile
 import torch
 
+from frametx.cli.console import say
+
+
+def test_names_are_shown_as_they_are(capsys):
+    """A name that holds the word of an emoji or of markup is no emoji and no markup."""
+    say("/music/:heart: [bold]song[/bold].flac")
+    assert capsys.readouterr().err == "/music/:heart: [bold]song[/bold].flac\n"
+
 
 @pytest.fixture
 def other_checkpoint(tiny_checkpoint, tmp_path):
