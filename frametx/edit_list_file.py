@@ -42,7 +42,7 @@ def read_edit_list(path: Path) -> EditList:
         raise EditListError(f"there is no edit list {path}", "`frametx redo` begins one")
     try:
         values = tomlkit.parse(text).unwrap()
-    except tomlkit.exceptions.ParseError as error:
+    except tomlkit.exceptions.TOMLKitError as error:
         raise EditListError(f"{path} is not valid TOML: {error}", "correct that line") from error
     top = _Table(path, "", values, ("format", "song", "base", "stems", "section"))
     if top.take("format", int) != FORMAT:
@@ -103,7 +103,7 @@ def _text(edits: EditList) -> str:
     path = edits.path
     try:
         document = tomlkit.parse(text_of(path) or "")
-    except tomlkit.exceptions.ParseError:  # it was not read but begun anew
+    except tomlkit.exceptions.TOMLKitError:  # it was not read but begun anew
         document = tomlkit.document()
     if "format" not in document:
         for line in _HEADER.splitlines():
@@ -179,7 +179,7 @@ class _Table:
         seconds = float(value) if isinstance(value, int | float) else parse_clock(value)
         if seconds is None or not 0 <= seconds < float("inf"):
             raise EditListError(f"{self._where} has {key} = {value!r}", 'write a time as "1:10", "1:10.5" or 70.5')
-        return seconds
+        return round(seconds, 3)  # as it is written: vocals that are kept are found by that, and must lie there
 
 
 def _song(path: Path, values: dict[str, Any]) -> SongFacts:

@@ -88,6 +88,7 @@ def test_comments_and_the_persons_way_of_writing_times_survive(tmp_path):
         ("[song]", "[sing]", "unknown entry 'sing'"),
         ("format = 1", "format = 2", "format 2"),
         ("format = 1", "format = ", "not valid TOML"),
+        ("crop = 512", "crop = 512\ncrop = 1024", "not valid TOML"),
         ("sample_rate = 44100", "sample_rate = 0", "describes no song"),
         ('"2048/1024" = 301.5', '"2048/1024" = "loud"', "peak_magnitude"),
     ],

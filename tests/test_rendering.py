@@ -202,6 +202,16 @@ def test_a_list_edited_by_hand_is_rendered(finished, separators):
     assert len(list((finished / "stems" / "song.frametx").glob("section_*.wav"))) == 2
 
 
+def test_times_finer_than_thousandths_are_rendered_alike_twice(finished, separators):
+    """The list is rewritten in thousandths; the vocals kept for it lie where that says."""
+    path = redo(finished, separators, section(1.0, 1.5)).edits.path
+    path.write_text(path.read_text().replace('"0:01"', "1.0004").replace('"0:01.5"', "1.5004"))
+    render(read_edit_list(path), separators)
+    once = bytes_of(finished / "stems")
+    render(read_edit_list(path), separators)
+    assert bytes_of(finished / "stems") == once
+
+
 def test_tags_stay(finished, separators):
     """What the stems said about themselves they still say."""
     from frametx.audio.tags import read_tags
