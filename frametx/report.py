@@ -16,12 +16,12 @@ from frametx.audio.tags import read_tags
 from frametx.disagreement import disputed_ranges
 from frametx.edit_list import EditList, section_values
 from frametx.edit_list_file import read_edit_list
-from frametx.errors import AudioError, FrametxError, UsageError
+from frametx.errors import AudioError, EditListError, FrametxError, UsageError
 from frametx.finished_song import edit_list_path
 from frametx.ledger import Ledger, ledger_in
 from frametx.naming import Naming
 from frametx.outputs import Stem
-from frametx.provenance import TAG
+from frametx.provenance import TAG, is_of_a_part, known_sha256
 from frametx.renaming import put_in_place
 from frametx.report_audio import audio_sources
 from frametx.report_figures import TRACKS, Figures, measure
@@ -44,7 +44,7 @@ class Finding:
         track: The name its stems begin with.
         folder: Where they lie.
         stems: Both stems.
-        song: The song, if it is at hand.
+        song: The song, if it is at hand and the stems are of all of it.
         edits: Its edit list, if a section was redone.
         origin: Models, parameters and version, from the stems' tags; empty when they say nothing.
     """
@@ -94,11 +94,9 @@ def find_results(
 
 
 def finding_of(song: Path, stems: Mapping[Stem, Path]) -> Finding:
-    """A result that was made just now, wherever it lies and whatever it is called."""
+    """A result that is finished, wherever it lies and whatever it is called."""
     vocals = stems[Stem.VOCALS]
-    return Finding(
-        track=track_of(vocals), folder=vocals.parent, stems=stems, song=song, edits=None, origin=_origin(vocals)
-    )
+    return _found(track_of(vocals), stems, song, _edits_of(song, stems))
 
 
 def write_report(
@@ -196,7 +194,21 @@ def _finding(paths: Sequence[Path], song: Path | None, ledger: Ledger | None) ->
 
 def _found(track: str, stems: Mapping[Stem, Path], song: Path | None, edits: EditList | None) -> Finding:
     vocals = stems[Stem.VOCALS]
-    return Finding(track=track, folder=vocals.parent, stems=stems, song=song, edits=edits, origin=_origin(vocals))
+    origin = _origin(vocals)
+    if is_of_a_part(origin.get("parameters", {})):
+        song = None  # all of it is nothing to compare them with, to hear beside them, or to name them by
+    return Finding(track=track, folder=vocals.parent, stems=stems, song=song, edits=edits, origin=origin)
+
+
+def _edits_of(song: Path, stems: Mapping[Stem, Path]) -> EditList | None:
+    """The edit list beside stems, if it is what they were made by."""
+    path = edit_list_path(song, stems[Stem.VOCALS].parent, stems)
+    try:
+        edits = read_edit_list(path)
+    except EditListError:  # none, or damaged: that is for `redo` to say
+        return None
+    made = {file.path.absolute(): file.sha256 for file in edits.stems.values()}
+    return edits if all(made.get(stem.absolute()) == known_sha256(stem) for stem in stems.values()) else None
 
 
 def _first_there(*songs: Path | None) -> Path | None:

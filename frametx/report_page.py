@@ -12,6 +12,7 @@ import numpy as np
 from frametx import __version__
 from frametx.clock import clock_text, parse_clock
 from frametx.disagreement import disputed_ranges
+from frametx.provenance import is_of_a_part
 from frametx.report_pictures import RANGE_DB, as_data_uri, mel_place, spectrograms
 
 if TYPE_CHECKING:
@@ -180,7 +181,10 @@ def _facts(values: Mapping[str, Any]) -> str:
 
     residual, n_inexact = values["residual"], values["samples_not_exact"]
     if residual is None:
-        sums = fact("unknown", "residual: the song is not at hand")
+        is_part = is_of_a_part(values["parameters"])
+        sums = fact(
+            "unknown", f"residual: the {'stems are of a part of the song' if is_part else 'song is not at hand'}"
+        )
     elif n_inexact == 0:
         sums = fact("exact", "the stems sum to the song, sample by sample", "good")
     else:

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 import soundfile
 
+from frametx.audio.tags import Tags, write_tags
 from frametx.audio.writer import StemWriter
 from frametx.disagreement import Profile
-from frametx.edit_list import EditList, SongFacts, StemFile
+from frametx.edit_list import EditList, Section, SongFacts, StemFile
 from frametx.edit_list_file import write_edit_list
 from frametx.errors import AudioError, UsageError
 from frametx.finished_song import edit_list_path
 from frametx.ledger import Ledger
 from frametx.naming import Naming
 from frametx.outputs import Stem
-from frametx.provenance import Recipe
+from frametx.provenance import TAG, Recipe, known_sha256
 from frametx.report import find_results, finding_of, write_report
 from frametx.report_figures import measure, mel_scale
 from frametx.songs import SongFile
@@ -223,6 +224,39 @@ def test_without_the_song_there_is_a_report_of_the_stems(tmp_path):
     report = write_report(finding, audio="link")
     assert json.loads(report.figures.read_text())["residual"] is None
     assert 'data-track="mix"' not in report.page.read_text("utf-8")
+
+
+def test_stems_of_a_part_are_reported_without_the_song(tmp_path):
+    """The ledger knows their song, which is longer: the page says why it has no residual."""
+    folder = write_result(tmp_path) / "stems"
+    song = tmp_path / "a <song>.flac"
+    stems = {stem: folder / f"a <song>_{stem.label}.flac" for stem in Stem}
+    recipe = Recipe(models=(), masks={"start_seconds": 1.0, "end_seconds": 2.0}, files={})
+    for path in stems.values():
+        samples, _ = soundfile.read(path, dtype="int16")
+        soundfile.write(path, samples[RATE : 2 * RATE], RATE)
+        write_tags(path, Tags(fields={TAG: (recipe.tag("00" * 32),)}), format="flac")
+    Ledger(folder).finish(song, "00" * 32, stems, recipe)
+    for finding in (*find_results(folder), finding_of(song, stems)):
+        report = write_report(finding, audio="link")
+        assert json.loads(report.figures.read_text())["seconds"] == 1.0
+        assert "residual: the stems are of a part of the song" in report.page.read_text("utf-8")
+
+
+def test_a_report_made_later_tells_what_was_redone(tmp_path):
+    """As long as the edit list speaks of these very stems, not of some that were replaced since."""
+    folder = write_result(tmp_path) / "stems"
+    song = tmp_path / "a <song>.flac"
+    stems = {stem: folder / f"a <song>_{stem.label}.flac" for stem in Stem}
+    files = {stem: StemFile(path=path, sha256=known_sha256(path)) for stem, path in stems.items()}
+    facts = SongFacts(path=song, sha256="00" * 32, sample_rate=RATE, channels=2, n_samples=SECONDS * RATE)
+    sections = (Section(start_seconds=1.0, end_seconds=2.0),)
+    write_edit_list(EditList(path=edit_list_path(song, folder), song=facts, base=files, stems=files, sections=sections))
+    edits = finding_of(song, stems).edits
+    assert edits is not None
+    assert edits.sections == sections
+    shutil.copy(stems[Stem.VOCALS], stems[Stem.INSTRUMENTAL])
+    assert finding_of(song, stems).edits is None
 
 
 def test_results_that_are_none_get_a_message(tmp_path):

@@ -94,7 +94,12 @@ def _profile(separator: Separator, finding: Finding, *, quiet: bool) -> Profile 
     """Where models disagree about a song, as far as it can be measured."""
     from frametx.cli.progress import one_song_progress  # noqa: PLC0415  (rich.progress)
     from frametx.disagreement import measure_disagreement  # noqa: PLC0415  (torch)
+    from frametx.provenance import is_of_a_part  # noqa: PLC0415  (with the others)
 
+    if is_of_a_part(finding.origin.get("parameters", {})):
+        raise UsageError(
+            f"the stems of {finding.track} are of a part of the song", "frametx compare --section shows it"
+        )
     if finding.song is None:
         raise UsageError(f"the song of {finding.track} is not known", "name it with --song")
     with one_song_progress(finding.track, quiet=quiet) as progress:
