@@ -16,7 +16,7 @@ import torch
 from frametx.audio.reader import SongReader
 from frametx.clock import clock_text
 from frametx.errors import UsageError
-from frametx.sections import separate_span, span_with_context
+from frametx.sections import span_blocks, span_with_context
 from frametx.spectrum import SAMPLE_RATE
 from frametx.splice import Span
 
@@ -150,7 +150,7 @@ def measure_disagreement(
     span = Span(start=round(start * rate), stop=min(survey.n_samples, round(stop * rate)))
     seen = span_with_context(span, separator.networks, separator.windows, survey.n_samples, rate)
     meter = DisagreementMeter()
-    separate_span(
+    for _vocals in span_blocks(
         separator,
         song,
         span,
@@ -158,7 +158,8 @@ def measure_disagreement(
         peaks=survey.peaks,
         progress=progress,
         watch=meter,
-    )
+    ):
+        pass  # the meter sees the masks, and a long song's vocals would fill the memory
     names = [model.name for model in separator.models]
     profile = meter.profile(names, hop=separator.framing.hop, start_seconds=seen.start / rate)
     return None if profile is None else _cut(profile, start, stop)

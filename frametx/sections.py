@@ -17,7 +17,7 @@ from frametx.splice import Span
 from frametx.windows import plans
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -49,7 +49,26 @@ def separate_span(
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> NDArray[np.float32]:
-    """The vocals of a stretch of a song.
+    """The vocals of a stretch of a song, all at once; arguments as for `span_blocks`.
+
+    Returns:
+        Float32 `[c n]`, n = len(span).
+    """
+    blocks = span_blocks(separator, path, span, n_samples=n_samples, peaks=peaks, progress=progress, watch=watch)
+    return np.concatenate(list(blocks), axis=1)
+
+
+def span_blocks(
+    separator: Separator,
+    path: Path,
+    span: Span,
+    *,
+    n_samples: int,
+    peaks: Mapping[Framing, float],
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+) -> Iterator[NDArray[np.float32]]:
+    """The vocals of a stretch of a song, in constant memory.
 
     Args:
         separator: The models.
@@ -60,8 +79,8 @@ def separate_span(
         progress: Told how much is done.
         watch: Shown the masks of all models, context included.
 
-    Returns:
-        Float32 `[c n]`, n = len(span).
+    Yields:
+        Float32 `[c n]`, len(span) samples in all.
     """
     with SongReader(path) as song:
         rate = song.sample_rate
@@ -72,12 +91,11 @@ def separate_span(
         peaks=peaks,
     )
     first, last = span.start - seen.start, span.stop - seen.start
-    parts, at = [], 0
+    at = 0
     with SongReader(path, start_seconds=seen.start / rate, end_seconds=seen.stop / rate) as section:
         for stems in separator.separate_blocks(section, survey, progress=progress, watch=watch):
-            parts.append(stems.vocals[:, max(0, first - at) : max(0, last - at)])
+            yield stems.vocals[:, max(0, first - at) : max(0, last - at)]
             at += stems.vocals.shape[1]
-    return np.concatenate(parts, axis=1)
 
 
 def span_with_context(

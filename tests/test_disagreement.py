@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 import soundfile
@@ -12,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from frametx import Separator
 from frametx.disagreement import DisagreementMeter, disputed_ranges, measure_disagreement
 from frametx.errors import UsageError
+from frametx.separate import Stems
 
 N_FFT = 2048
 HOP = N_FFT // 2
@@ -90,6 +93,26 @@ def test_an_ensemble_is_measured_while_it_separates(tiny_checkpoint, tmp_path):
     assert profile.spread.min() > 0
     with pytest.raises(UsageError, match="is not inside"):
         measure_disagreement(separator, tmp_path / "song.flac", (3.5, 4.0))
+
+
+def test_a_long_song_is_compared_in_constant_memory(tiny_checkpoint, tmp_path, monkeypatch):
+    """The vocals, which nobody asked for, are dropped block by block."""
+    soundfile.write(tmp_path / "song.flac", np.zeros((44_100, 2)), 44_100)
+    separator = Separator([tiny_checkpoint], device="cpu", precision="fp32")
+    alive: list[int] = []
+    references: list[weakref.ref[np.ndarray]] = []
+
+    def blocks(*_song, **_options):
+        for _ in range(20):
+            vocals = np.zeros((2, 2000), dtype=np.float32)
+            references.append(weakref.ref(vocals))
+            yield Stems(mix=vocals, vocals=vocals)
+            alive.append(sum(one() is not None for one in references))
+
+    monkeypatch.setattr(separator, "separate_blocks", blocks)
+    measure_disagreement(separator, tmp_path / "song.flac")
+    assert len(alive) == 20
+    assert max(alive) <= 3
 
 
 def test_checkpoints_of_one_file_name_are_told_apart(tiny_checkpoint, tmp_path):
