@@ -16,7 +16,7 @@ import torch
 from frametx.audio.reader import SongReader
 from frametx.clock import clock_text
 from frametx.errors import UsageError
-from frametx.sections import span_blocks, span_with_context
+from frametx.sections import separate_span, span_with_context
 from frametx.spectrum import SAMPLE_RATE
 from frametx.splice import Span
 
@@ -150,7 +150,7 @@ def measure_disagreement(
     span = Span(start=round(start * rate), stop=min(survey.n_samples, round(stop * rate)))
     seen = span_with_context(span, separator.networks, separator.windows, survey.n_samples, rate)
     meter = DisagreementMeter()
-    for _vocals in span_blocks(
+    for _vocals in separate_span(
         separator,
         song,
         span,

@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from frametx.audio.reader import SongReader
 from frametx.audio.writer import StemWriter
 from frametx.edit_list import Section, section_values
@@ -21,7 +23,6 @@ from frametx.stem_rewriter import read_span
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from frametx.edit_list import EditList
@@ -85,7 +86,7 @@ class SectionVocals:
         section = replace(section, checkpoints=found, precision=separator.precision)
         sections = self.edits.sections
         self.edits = self.edits.with_sections((*sections[:index], section, *sections[index + 1 :]))
-        vocals = separate_span(
+        blocks = separate_span(
             separator,
             self.edits.song.path,
             span,
@@ -93,6 +94,7 @@ class SectionVocals:
             peaks=self._peaks(separator),
             progress=self._progress,
         )
+        vocals = np.concatenate(list(blocks), axis=1)
         self.n_separated += 1
         self.notes += separator.take_notes()
         self._keep(vocals, self.kept_path(section))

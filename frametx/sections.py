@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from frametx.audio.reader import SongReader
 from frametx.audio.resample import resampled_length
 from frametx.models.network import Feeding
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from frametx.models.network import Network
@@ -40,25 +39,6 @@ def peak_kinds(separator: Separator) -> dict[Framing, str]:
 
 
 def separate_span(
-    separator: Separator,
-    path: Path,
-    span: Span,
-    *,
-    n_samples: int,
-    peaks: Mapping[Framing, float],
-    progress: Progress | None = None,
-    watch: Watch | None = None,
-) -> NDArray[np.float32]:
-    """The vocals of a stretch of a song, all at once; arguments as for `span_blocks`.
-
-    Returns:
-        Float32 `[c n]`, n = len(span).
-    """
-    blocks = span_blocks(separator, path, span, n_samples=n_samples, peaks=peaks, progress=progress, watch=watch)
-    return np.concatenate(list(blocks), axis=1)
-
-
-def span_blocks(
     separator: Separator,
     path: Path,
     span: Span,
