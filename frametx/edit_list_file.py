@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import secrets
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from frametx.edit_list import EditList, Section, SongFacts, StemFile, check_rang
 from frametx.ensemble import Rule
 from frametx.errors import EditListError, UsageError
 from frametx.outputs import Stem
-from frametx.renaming import put_in_place
+from frametx.renaming import write_whole
 from frametx.windows import WindowOptions
 
 FORMAT = 1
@@ -87,13 +86,10 @@ def write_edit_list(edits: EditList) -> EditList:
         EditListError: It cannot be written.
     """
     path = edits.path
-    beside = path.with_name(f".frametx-{secrets.token_hex(4)}")  # the list's own name may be as long as names can be
     text = _text(edits)
     try:
-        beside.write_text(text, "utf-8", _NOT_TEXT)
-        put_in_place(beside, path)
+        write_whole(path, text, _NOT_TEXT)
     except (OSError, UnicodeEncodeError) as error:
-        beside.unlink(missing_ok=True)
         raise EditListError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
     return replace(edits, text=text)
 

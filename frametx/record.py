@@ -6,11 +6,10 @@ A checkpoint without a record is not trusted, because the record is written last
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from frametx.renaming import put_in_place
+from frametx.renaming import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +65,5 @@ def write_record(file: Path, record: Record) -> None:
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a small JSON file beside its final name and rename it into place."""
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    beside.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
-    put_in_place(beside, path)
+    """Write a small JSON file, whole or not at all."""
+    write_whole(path, json.dumps(values, indent=2) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import TYPE_CHECKING
 
@@ -31,3 +32,23 @@ def put_in_place(finished: Path, target: Path) -> None:
             if getattr(error, "winerror", None) not in _IN_USE or time.monotonic() >= give_up:
                 raise
         time.sleep(_PAUSE_SECONDS)
+
+
+def write_whole(path: Path, text: str, errors: str = "strict") -> None:
+    """Write a small text as UTF-8, whole or not at all.
+
+    Args:
+        path: The file; its name may be as long as names can be.
+        text: What it shall hold.
+        errors: What becomes of characters that UTF-8 lacks, as for `str.encode`.
+
+    Raises:
+        OSError: It cannot be written.
+        UnicodeEncodeError: There are such characters, and `errors` is strict.
+    """
+    beside = path.with_name(f".frametx-{secrets.token_hex(4)}")
+    try:
+        beside.write_text(text, "utf-8", errors)
+        put_in_place(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

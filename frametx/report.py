@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from frametx.ledger import Ledger, ledger_in
 from frametx.naming import Naming
 from frametx.outputs import Stem
 from frametx.provenance import TAG, is_of_a_part, known_sha256
-from frametx.renaming import put_in_place
+from frametx.renaming import write_whole
 from frametx.report_audio import audio_sources
 from frametx.report_figures import TRACKS, Figures, measure
 from frametx.report_files import ReportFiles, track_of
@@ -136,22 +135,13 @@ def write_report(
         page = render_page(Page(title=title, values=values, figures=figures, profile=profile, audio=sources))
         report.figures.write_text(json.dumps(values, indent=2) + "\n", "utf-8")
         write_sheet(figures, title, report.sheet, profile)
-        _write_whole(report.page, page)  # last: by it a report is known to be done
+        # last: by it a report is known to be done; names that are no text (they are bytes on most systems) show as ?
+        write_whole(report.page, page, "replace")
     except OSError as error:
         raise AudioError(
             f"the report cannot be written to {folder}: {error.strerror or error}", "choose another folder with -o"
         ) from error
     return report
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all; names that are no text (they are bytes on most systems) show as ?."""
-    beside = path.with_name(f".frametx-{secrets.token_hex(4)}.part")  # the name may be as long as names can be
-    try:
-        beside.write_text(text, "utf-8", "replace")
-        put_in_place(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _stems_in(folder: Path) -> list[list[Path]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from typing import TYPE_CHECKING, Any
 
 import tomlkit
@@ -13,7 +12,7 @@ from frametx.download.claim import acquired
 from frametx.errors import ManifestError
 from frametx.manifest import user_manifest_path
 from frametx.manifest_fields import check_snapshot
-from frametx.renaming import put_in_place
+from frametx.renaming import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -106,14 +105,10 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
-    """Write beside the file and rename, so that a crash leaves the old one; a link stays a link."""
-    target = path.resolve()
-    beside = target.with_name(f"{target.name}.{os.getpid()}")
+    """Write so that a crash leaves the old one; a link stays a link."""
     try:
-        beside.write_text(tomlkit.dumps(document), "utf-8")
-        put_in_place(beside, target)
+        write_whole(path.resolve(), tomlkit.dumps(document))
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise _unwritable(path, error) from error
 
 
