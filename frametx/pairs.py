@@ -1,7 +1,7 @@
 """Songs of which the true stems are known: finding them in folders, reading them aligned.
 
 The usual layouts are understood, in any mixture, and the stems may be in any format. What is not sung may be one file, or
-several that are added up, as in MUSDB18 and in the results of programs for four or six stems:
+several that are added up, as in MUSDB18-HQ and in the results of programs for four or six stems:
 
     folder/<song>/vocals.wav            folder/<song>_vocals.ogg                folder/<song>/vocals.wav
     folder/<song>/instrumental.wav      folder/<song>_accompaniment.ogg         folder/<song>/drums.wav
@@ -78,9 +78,12 @@ def find_pairs(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[StemPa
             played = tuple(_only(paths) for paths in ((instrumental,) if instrumental else parts))
             pairs.append(StemPair(name=name, instrumental=played, vocals=_only(vocals)))
     if not pairs:
+        layered = any(path.name.endswith(".stem.mp4") for path in files_below(folder, suffixes))
         raise AudioError(
             f"{folder} holds no song with both stems",
-            "name them <song>_vocals and <song>_instrumental, or <song>/vocals and <song>/instrumental",
+            "of .stem.mp4 the first track alone is read: take MUSDB18-HQ, or convert them with musdbconvert"
+            if layered
+            else "name them <song>_vocals and <song>_instrumental, or <song>/vocals and <song>/instrumental",
         )
     return pairs
 

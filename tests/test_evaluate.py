@@ -129,6 +129,14 @@ class TestPairs:
             find_pairs(tmp_path)
         assert "_instrumental" in caught.value.hint
 
+    def test_stems_in_tracks_of_one_file_are_no_pair(self, tmp_path):
+        """MUSDB18 as it is first offered has all stems in one file; what to do about it is said."""
+        (tmp_path / "train").mkdir()
+        (tmp_path / "train" / "A Song.stem.mp4").write_bytes(b"\0" * 100)
+        with pytest.raises(AudioError) as caught:
+            find_pairs(tmp_path)
+        assert "MUSDB18-HQ" in caught.value.hint
+
 
 class TestParts:
     def test_windows_without_singing_are_left_out(self):
@@ -276,6 +284,22 @@ class TestCommand:
         result = CliRunner().invoke(app, [*arguments, "3.5"])
         assert "b: left out, it is shorter than a window" in result.stderr
         assert isinstance(CliRunner().invoke(app, [*arguments, "30"]).exception, AudioError)
+
+    def test_a_damaged_song_costs_none_of_the_others(self, stems):
+        """It is named, the others are judged, and scripts can tell by the status."""
+        write(stems / "c_vocals.wav", noise(1, 5))
+        (stems / "c_instrumental.wav").write_bytes(b"no sound at all")
+        result = CliRunner().invoke(app, ["evaluate", str(stems), "--against", str(stems), "--only-against", "--json"])
+        assert result.exit_code == 1
+        assert f"error: {stems / 'c_instrumental.wav'}" in result.stderr.replace("\n", "")
+        assert set(json.loads(result.stdout)[BASELINE]["songs"]) == {"a", "b"}
+
+    def test_nothing_but_damaged_songs_gives_no_table(self, stems):
+        """The errors stand alone."""
+        (stems / "a_vocals.wav").write_bytes(b"no sound at all")
+        arguments = ["evaluate", str(stems), "--song", "a", "--against", str(stems), "--only-against", "--json"]
+        result = CliRunner().invoke(app, arguments)
+        assert (result.exit_code, result.stdout) == (1, "")
 
     def test_an_unknown_song_is_refused_with_those_that_are_there(self, stems):
         """`--song` names what the folder holds when it does not hold that."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from frametx.cli import separate_options as options
-from frametx.cli.console import console, say
+from frametx.cli.console import console, say, say_error
+
+if TYPE_CHECKING:
+    from frametx.evaluate import Judgement, Windows
+    from frametx.pairs import StemPair
 
 Folder = Annotated[
-    Path, typer.Argument(help="Folder with true stems: <song>_vocals and <song>_instrumental, or MUSDB18.")
+    Path, typer.Argument(help="Folder with true stems: <song>_vocals and <song>_instrumental, or MUSDB18-HQ.")
 ]
 Models = Annotated[
     str,
@@ -61,8 +65,8 @@ def evaluate(
 
     Beside every result stands the mixture itself, taken for both stems; "gain" is SDR above it.
     """
-    from frametx.errors import UsageError  # noqa: PLC0415
-    from frametx.evaluate import BASELINE, Windows, check_results, evaluate_pairs, results_of, summarise  # noqa: PLC0415  (torch)
+    from frametx.errors import EXIT_FAILED, UsageError  # noqa: PLC0415
+    from frametx.evaluate import BASELINE, Windows, check_results, results_of, summarise  # noqa: PLC0415  (torch)
     from frametx.pairs import find_instrumentals, find_pairs  # noqa: PLC0415  (numpy)
 
     if only_against and not against:
@@ -83,18 +87,36 @@ def evaluate(
     for path, found in results.items():
         # a folder that is called as a model, or as the mixture, is told from it by a stroke
         systems[path if path not in (*systems, BASELINE) else f"{path}/"] = found
-    judgements: list[Any] = []
-    for judgement in evaluate_pairs(pairs, systems, windows):
-        if not judgements or judgements[-1].song != judgement.song:
-            say(judgement.song)
-        judgements.append(judgement)
-    summary = summarise(judgements)
-    for name in {pair.name: None for pair in pairs if pair.name not in {judged.song for judged in judgements}}:
-        say(f"{name}: left out, it is shorter than a window")
-    if as_json:
-        typer.echo(json.dumps(summary, indent=2))
-    else:
-        _show(summary)
+    judgements, failed = _judge(pairs, systems, windows)
+    if judgements or not failed:
+        summary = summarise(judgements)
+        if as_json:
+            typer.echo(json.dumps(summary, indent=2))
+        else:
+            _show(summary)
+    if failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _judge(pairs: list[StemPair], systems: dict[str, Any], windows: Windows) -> tuple[list[Judgement], bool]:
+    """Judge song by song; hours of work are not lost for one that cannot be read, which the second value tells."""
+    from frametx.errors import FrametxError  # noqa: PLC0415
+    from frametx.evaluate import evaluate_pairs  # noqa: PLC0415  (torch)
+
+    judgements: list[Judgement] = []
+    failed = False
+    for pair in pairs:
+        say(pair.name)
+        try:
+            found = list(evaluate_pairs([pair], systems, windows))
+        except FrametxError as error:
+            say_error(error.message, error.hint)
+            failed = True
+            continue
+        if not found:
+            say(f"{pair.name}: left out, it is shorter than a window")
+        judgements += found
+    return judgements, failed
 
 
 def _model(model: str, device: str, precision: str, *, offline: bool) -> tuple[str, Any]:

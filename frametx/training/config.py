@@ -8,7 +8,7 @@
     [data]
     instrumentals = ["music"]            # folders, or { folder = "music", weight = 2.0, dry = false }
     vocals = ["voices"]
-    pairs = ["stems"]                    # <song>_vocals beside <song>_instrumental, or a folder as MUSDB18
+    pairs = ["stems"]                    # <song>_vocals beside <song>_instrumental, or a folder as MUSDB18-HQ
 
     [[stages]]                           # one after the other; longer crops later
     steps = 2000
