@@ -81,10 +81,20 @@ def compare(
     if not ranges:
         typer.echo("the models agree" if profile is not None else "the song is silent")
         return
-    _show(song, output, ranges, {one.name: str(one.path) for one in separator.models}, model)
+    _show(ranges)
+    typer.echo("\nListen there. To redo a range with the model that takes most out of the instrumental:\n")
+    chosen = {"-o": output, "--crop": crop, "--context": context, "--precision": precision}
+    defaults = (None, "auto")
+    given = [word for flag, value in chosen.items() if value not in defaults for word in (flag, str(value))]
+    paths = {one.name: str(one.path) for one in separator.models}
+    for one in ranges:
+        # a checkpoint file goes by its path, a snapshot by its name
+        name = one.strictest if one.strictest in model.split(",") else paths[one.strictest]
+        disputed = f"{clock_text(one.start_seconds)}-{clock_text(one.end_seconds)}"
+        typer.echo(shlex.join(["frametx", "redo", str(song), *given, "--section", disputed, "-m", name]))
 
 
-def _show(song: Path, output: Path, ranges: list[Any], paths: dict[str, str], model: str) -> None:
+def _show(ranges: list[Any]) -> None:
     names = list(ranges[0].vocals_db)
     widths = [max(len(name), 6) for name in names]
     heads = "  ".join(name.rjust(width) for name, width in zip(names, widths, strict=True))
@@ -93,13 +103,6 @@ def _show(song: Path, output: Path, ranges: list[Any], paths: dict[str, str], mo
         start, end = clock_text(one.start_seconds), clock_text(one.end_seconds)
         levels = "  ".join(f"{one.vocals_db[name]:{width}.1f}" for name, width in zip(names, widths, strict=True))
         typer.echo(f"{start:>9}  {end:>9}  {one.level_db:9.1f} dB  {levels}")
-    typer.echo("\nListen there. To redo a range with the model that takes most out of the instrumental:\n")
-    for one in ranges:
-        # a checkpoint file goes by its path, a snapshot by its name
-        name = one.strictest if one.strictest in model.split(",") else paths[one.strictest]
-        section = f"{clock_text(one.start_seconds)}-{clock_text(one.end_seconds)}"
-        words = ["frametx", "redo", str(song), "-o", str(output), "--section", section, "-m", name]
-        typer.echo(shlex.join(words))
 
 
 def _as_json(song: Path, profile: Any, ranges: list[Any]) -> dict[str, Any]:

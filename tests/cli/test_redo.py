@@ -113,10 +113,11 @@ def test_redo_says_that_a_song_is_misspelt(frametx, finished):
 def test_compare_prints_lines_that_redo_takes(frametx, finished, tiny_checkpoint, other_checkpoint):
     """The table names both models, and the line below it can be typed as it stands."""
     models = f"{tiny_checkpoint},{other_checkpoint}"
-    outcome = frametx("compare", "song.flac", "-m", models, "-d", "cpu", "-q")
+    outcome = frametx("compare", "song.flac", "-m", models, "-d", "cpu", "-q", "-c", "64", "--precision", "fp32")
     assert outcome.code == 0, outcome.err
     assert tiny_checkpoint.name in outcome.out
     line = next(line for line in outcome.out.splitlines() if line.startswith("frametx redo"))
+    assert "--crop 64 --precision fp32" in line  # what was compared is what is redone
     assert frametx(*line.split()[1:], "-d", "cpu").code == 0
     values = json.loads(frametx("compare", "song.flac", "-m", models, "-d", "cpu", "--json").out)
     assert len(values["models"]) == 2
