@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from frametx.models.network import Network
+    from frametx.training.config import TrainingConfig
 
 LAST = "last.pt"
 MODEL = "model.safetensors"
@@ -62,6 +63,34 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     if "network" not in state or "step" not in state:
         raise TrainingError(f"{path} is no checkpoint of a training", "choose another output folder")
     return state
+
+
+def restore(
+    state: dict[str, Any], config: TrainingConfig, network: Network, average: Network, optimiser: torch.optim.Optimizer
+) -> None:
+    """Put a checkpoint's weights and the optimiser's memory in place; its rates, betas and decay stay the config's.
+
+    Raises:
+        TrainingError: The checkpoint is of another network or another kind of optimiser.
+    """
+    kind = state.get("optimiser_kind", config.optimiser.kind)
+    if kind != config.optimiser.kind:
+        raise TrainingError(
+            f"{config.output} holds a training with optimiser.kind = {kind!r}",
+            "go on with that, or begin anew from its model.safetensors with --from and another output folder",
+        )
+    settings = [{k: v for k, v in group.items() if k != "params"} for group in optimiser.param_groups]
+    try:
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(
+            f"{config.output} holds a training of another network than the config's",
+            "choose another output folder, or the architecture and sizes that training had",
+        ) from error
+    for group, own in zip(optimiser.param_groups, settings, strict=True):
+        group.update(own)
 
 
 def export(network: Network, path: Path, precision: str) -> None:

@@ -1,4 +1,4 @@
-"""The training itself, top to bottom: songs, spectra, mask, loss, step; and what happens every so often."""
+"""The training itself, top to bottom: songs, loss, step; and what happens every so often."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from frametx.device import is_out_of_memory
 from frametx.errors import TrainingError
 from frametx.training.adversary import Adversary
 from frametx.training.augment import Augmenter
-from frametx.training.checkpoints import BEST, LAST, MODEL, export, load_state, save_state
+from frametx.training.checkpoints import BEST, LAST, MODEL, export, load_state, restore, save_state
 from frametx.training.data import Mixer, Mixtures, Numbers, batches, open_recordings
 from frametx.training.interrupt import Interrupt
 from frametx.training.log import Log
-from frametx.training.losses import SeparationLoss
 from frametx.training.networks import copied_network, kept_network, new_network
+from frametx.training.objective import Objective
 from frametx.training.optimiser import Average, optimiser_for, rate_at
 from frametx.training.plan import Phase, phases_of
-from frametx.training.spectra import Spectra, feed, samples_for, spectra_of
+from frametx.training.spectra import samples_for
 from frametx.training.validation import check_songs, shared_with_training, validate
 
 if TYPE_CHECKING:
@@ -95,7 +95,6 @@ class Trainer:
             process.share_of(phase.batch)
         self.average = Average(self.network, config.optimiser.ema)
         self.optimiser = optimiser_for(self.network, config.optimiser)
-        self.loss = SeparationLoss(config.loss, self.network.framing).to(process.device)
         self.adversary = Adversary(config.adversary, process.device) if config.adversary.weight else None
         self._stop = config.stop_after or config.total_steps
         self.best = -float("inf")
@@ -112,6 +111,7 @@ class Trainer:
                 f"give all machines the same {config.output / LAST}: on a shared disk, or copied to each",
             )
         self._parallel = process.wrap(self.network)
+        self._objective = Objective(config, self.network, self._parallel, process, self.adversary)
         self._log = Log(config.output, self.step) if process.leads else None
 
     def run(self) -> Network:
@@ -175,12 +175,15 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
+        adversarial = self.step >= self.config.adversary.start_step
         sums: dict[str, Tensor] = {}
         for turn in range(options.accumulate):
             last = turn == options.accumulate - 1
             waiting = nullcontext() if last or self.process.count == 1 else self._parallel.no_sync()  # type: ignore[operator]
             with waiting:
-                terms = self._terms(*next(songs), phase, turn)
+                terms = self._objective.terms(
+                    *next(songs), phase, first_number=self._first_number(phase, turn), adversarial=adversarial
+                )
                 loss = torch.stack(list(terms.values())).sum()
                 (loss / options.accumulate).backward()  # type: ignore[no-untyped-call]
             for name, term in (terms | {"loss": loss}).items():
@@ -198,43 +201,6 @@ class Trainer:
         self.optimiser.step()
         self.average.update(self.network, self.step)
         return {"loss": figures.pop("loss")} | figures | {"learning_rate": rate, "gradient": float(norm)}
-
-    def _terms(self, stems: Tensor, headroom_db: Tensor, phase: Phase, turn: int) -> dict[str, Tensor]:
-        """The loss terms of a batch, the step's `turn`-th."""
-        device = self.process.device
-        stems, headroom_db = stems.to(device, non_blocking=True), headroom_db.to(device, non_blocking=True)
-        with torch.no_grad():
-            if phase.denoise:
-                stems = torch.stack([stems[:, 0], self._noise(stems[:, 0], phase, turn)], dim=1)
-            spectra = spectra_of(stems, headroom_db, self.network.framing)
-            features = feed(self.network, spectra, phase.frames)
-            spectra = spectra.last(phase.frames)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            logits = self._parallel(features)
-        mask = torch.sigmoid(logits.float())
-        terms: dict[str, Tensor] = self.loss(mask, spectra)
-        if self.adversary is not None and not phase.denoise and self.step >= self.config.adversary.start_step:
-            terms |= self._adversarial(mask, spectra)
-        return terms
-
-    def _adversarial(self, mask: Tensor, spectra: Spectra) -> dict[str, Tensor]:
-        assert self.adversary is not None
-        mix = spectra.mix.abs()
-        estimate = mask * mix
-        self.adversary.learn(mix, spectra.instrumental.abs(), estimate, self.process)
-        return {"adversary": self.adversary.term(mix, estimate)}
-
-    def _noise(self, like: Tensor, phase: Phase, turn: int) -> Tensor:
-        """White noise at the configured level; every song has its own, whichever process has the song."""
-        first = self._first_number(phase, turn) + self.process.rank * len(like)
-        noise = torch.stack(
-            [
-                torch.randn(song.shape, generator=torch.Generator().manual_seed(self.config.seed + number))
-                for number, song in enumerate(like, first)
-            ]
-        ).to(like.device)
-        level = like.square().mean(dim=(1, 2), keepdim=True).sqrt() + 1e-4
-        return noise * level * 10 ** (self.config.pretraining.noise_db / 20)
 
     def _songs(self, phase: Phase) -> Iterator[tuple[Tensor, Tensor]]:
         share = self.process.share_of(phase.batch)
@@ -304,25 +270,7 @@ class Trainer:
         return new_network(self.config.network)
 
     def _resume(self, state: dict[str, Any]) -> None:
-        kind = state.get("optimiser_kind", self.config.optimiser.kind)
-        if kind != self.config.optimiser.kind:
-            raise TrainingError(
-                f"{self.config.output} holds a training with optimiser.kind = {kind!r}",
-                "go on with that, or begin anew from its model.safetensors with --from and another output folder",
-            )
-        # rates, betas and decay are the config's, who may have changed them
-        settings = [{k: v for k, v in group.items() if k != "params"} for group in self.optimiser.param_groups]
-        try:
-            self.network.load_state_dict(state["network"])
-            self.average.network.load_state_dict(state["average"])
-            self.optimiser.load_state_dict(state["optimiser"])
-        except (RuntimeError, ValueError) as error:
-            raise TrainingError(
-                f"{self.config.output} holds a training of another network than the config's",
-                "choose another output folder, or the architecture and sizes that training had",
-            ) from error
-        for group, own in zip(self.optimiser.param_groups, settings, strict=True):
-            group.update(own)
+        restore(state, self.config, self.network, self.average.network, self.optimiser)
         if self.adversary is not None and "adversary" in state:
             self.adversary.load_state_dict(state["adversary"])
         self.step, self.best = int(state["step"]), float(state["best"])

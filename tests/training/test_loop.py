@@ -363,7 +363,7 @@ class TestComplaints:
         def full(*_):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-        monkeypatch.setattr("frametx.training.loop.SeparationLoss.forward", full)
+        monkeypatch.setattr("frametx.training.losses.SeparationLoss.forward", full)
         with pytest.raises(TrainingError, match="batches of 2 with crops of 64 frames do not fit into") as caught:
             trained(write_config(steps=1))
         assert "optimiser.accumulate" in caught.value.hint
