@@ -193,7 +193,8 @@ class ValidationConfig:
         pairs: The folder of the validation songs' stems; None: nothing is measured.
         every_steps: Steps from one validation to the next; 0: none.
         window_seconds: Length of the windows that are judged.
-        vocals_db: Level of the vocals relative to the instrumental, dB, set in every window.
+        vocals_db: Level of the vocals relative to the instrumental, dB, set in every window; `false` in the file: as they
+            are.
         windows_per_song: At most so many.
     """
 

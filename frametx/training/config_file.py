@@ -56,7 +56,8 @@ def _value(hint: Any, value: Any, where: str, path: Path) -> Any:  # noqa: PLR09
             value = {"folder": value}
         return _build(hint, value, where, path)
     if type(None) in get_args(hint):
-        return _value(get_args(hint)[0], value, where, path)
+        # TOML has no word for nothing
+        return None if value is False else _value(get_args(hint)[0], value, where, path)
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
             raise TrainingError(f"{path}: {where} = {value!r} is none of {', '.join(map(str, get_args(hint)))}")

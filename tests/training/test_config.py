@@ -42,6 +42,13 @@ def test_paths_are_relative_to_the_config(tmp_path):
     assert config.data.vocals[0].dry
 
 
+def test_songs_of_validation_may_keep_their_level(tmp_path):
+    """TOML has no word for nothing, so false takes the default away."""
+    assert read_config(written(tmp_path, GOOD)).validation.vocals_db == -5
+    text = f"{GOOD}\n[validation]\nvocals_db = false\n"
+    assert read_config(written(tmp_path, text)).validation.vocals_db is None
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
