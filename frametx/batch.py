@@ -15,10 +15,9 @@ from frametx.diskspace import RESERVE_BYTES, free_bytes, guess_seconds, stems_by
 from frametx.errors import FrametxError
 from frametx.events import Done, Event, Failed, Note, Skipped, Summary
 from frametx.images import copy_images
-from frametx.job import Emit, Job, Work, lacks_report, lacks_video, run_job, warn_of_long_job
+from frametx.job import Emit, Job, Work, lacks_report, lacks_video, paths_of, run_job, warn_of_long_job
 from frametx.ledger import Standing
 from frametx.naming import Naming, check_collisions
-from frametx.outputs import Stem
 from frametx.separator import Separator
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def plan_batch(
             settled.append(Failed(song=str(path), message=error.message, hint=error.hint))
             continue
         if standing.done == files.keys() and not lacks_video(work, path, files) and not lacks_report(work, files):
-            settled.append(Skipped(song=str(path), reason="done already with these parameters"))
+            settled.append(Skipped(song=str(path), reason="done already with these parameters", stems=paths_of(files)))
             continue
         jobs.append(
             Job(
@@ -201,10 +200,11 @@ class _Tally:
         )
 
     def _write_down(self, event: Done) -> None:
-        if self._ledger is None or not event.stems:
-            return
         job = self._jobs[event.song]
-        stems = {Stem(name): Path(path) for name, path in event.stems.items()}
+        # what was done before, and perhaps worked on by hand since, is not what this run wrote
+        stems = {stem: target for stem, target in job.targets.items() if stem not in job.done}
+        if self._ledger is None or not stems:
+            return
         try:
             self._ledger.finish(job.song, event.song_sha256, stems, self._work.recipe)
         except (FrametxError, OSError) as error:  # the stems are there and say by their tags what they are

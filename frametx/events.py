@@ -8,22 +8,24 @@ skips what it doesn't know. Paths are text, times are seconds.
     {"event": "done",     "song": "a.flac", "stems": {"instrumental": "separated/a_Instrumental.flac", "vocals": ...},
                           "seconds": 213.4, "elapsed_seconds": 31.0, "notes": ["..."], "song_sha256": "...",
                           "others": ["separated/a_Instrumental.mp4"]}
-    {"event": "skipped",  "song": "b.flac", "reason": "..."}
+    {"event": "skipped",  "song": "b.flac", "reason": "...", "stems": {"instrumental": ..., "vocals": ...}}
     {"event": "failed",   "song": "c.flac", "message": "...", "hint": "..." | null, "traceback": null | "..."}
     {"event": "note",     "message": "..."}
     {"event": "summary",  "done": 10, "skipped": 1, "failed": 1, "seconds": 2134.0, "elapsed_seconds": 310.0,
                           "interrupted": false}
 
 `start` comes when work on a song begins; its `seconds` is null where the file doesn't say its length. Then come any
-number of `progress` and one of `done` and `failed`. A song that needs no work has one `skipped`; so has what was passed
-over in a folder. A `traceback` is there only if the failure is frametx's own fault. `summary` is always last, also after
-Ctrl-C (`interrupted`). With several workers the events of different songs mix; a song whose worker died starts again.
+number of `progress` and one of `done` and `failed`. A song that needs no work has one `skipped` with its stems; so has
+what was passed over in a folder, without any. `stems` of `done` are all that were asked for, those too that were there
+before; where that were all of them, and a video or report alone was missing, its `seconds` are 0. A `traceback` is
+there only if the failure is frametx's own fault. `summary` is always last, also after Ctrl-C (`interrupted`). With
+several workers the events of different songs mix; a song whose worker died starts again.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class Progress(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done(Event):
-    """A song's stems are written, their names and paths; and other files that were asked for."""
+    """A song's stems are there, their names and paths; and other files that were asked for and made now."""
 
     kind: ClassVar[str] = "done"
     song: str
@@ -78,11 +80,12 @@ class Done(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped(Event):
-    """A song needs no work, or something in a folder was passed over."""
+    """A song needs no work, because these stems are there; or something in a folder was passed over."""
 
     kind: ClassVar[str] = "skipped"
     song: str
     reason: str
+    stems: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

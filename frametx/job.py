@@ -93,7 +93,7 @@ def run_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
     try:
         seconds = _look_first(work, job)
         emit(Start(song=song, index=job.index, count=job.count, seconds=seconds))
-        done = Done(song=song, stems={}, seconds=0.0, elapsed_seconds=0.0, notes=(), song_sha256="")
+        done = Done(song=song, stems=paths_of(job.targets), seconds=0.0, elapsed_seconds=0.0, notes=(), song_sha256="")
         meter = DisagreementMeter()
         if not job.has_stems:
             done = _separate(separator, work, job, emit, meter if work.report else None)
@@ -113,6 +113,11 @@ def run_job(separator: Separator, work: Work, job: Job, emit: Emit) -> None:
         emit(Failed(song=song, message=f"{job.song}: {error!r}", traceback=traceback.format_exc()))
     else:
         emit(done)
+
+
+def paths_of(targets: Mapping[Stem, Path]) -> dict[str, str]:
+    """Stems as events name them."""
+    return {stem.value: str(target) for stem, target in targets.items()}
 
 
 def lacks_video(work: Work, song: Path, targets: Mapping[Stem, Path]) -> bool:
@@ -152,7 +157,7 @@ def _separate(separator: Separator, work: Work, job: Job, emit: Emit, watch: Wat
     )
     return Done(
         song=str(job.song),
-        stems={stem.value: str(written.path) for stem, written in result.stems.items()},
+        stems=paths_of(job.targets),
         seconds=result.seconds,
         elapsed_seconds=result.elapsed_seconds,
         notes=result.notes,

@@ -51,12 +51,17 @@ def test_a_tree_is_mirrored(frametx, library, tiny_checkpoint, tmp_path):
 
 
 def test_a_second_run_does_nothing(frametx, library, tiny_checkpoint, tmp_path):
-    """What is done with the same parameters is skipped, without a model being loaded."""
-    frametx("separate", "music", "-r", "-m", tiny_checkpoint)
+    """What is done with the same parameters is skipped, without a model being loaded, and its stems are named."""
+    (library / ".hidden.wav").touch()
+    first = events_of(frametx("separate", "music", "-r", "-m", tiny_checkpoint, "--json"))
     before = times_of(tmp_path / "separated")
     outcome = frametx("separate", "music", "-r", "-m", tiny_checkpoint, "--json")
     assert outcome.code == 0
-    assert [event["event"] for event in events_of(outcome)] == ["skipped"] * 3 + ["summary"]
+    events = events_of(outcome)
+    assert [event["event"] for event in events] == ["skipped"] * 4 + ["summary"]
+    stems = {event["song"]: event["stems"] for event in events[:-1]}
+    assert stems.pop(str(Path("music") / ".hidden.wav")) == {}
+    assert stems == {event["song"]: event["stems"] for event in first if event["event"] == "done"}
     assert times_of(tmp_path / "separated") == before
 
 
@@ -257,10 +262,31 @@ def test_a_stem_that_is_there_stays_while_a_missing_one_is_made(frametx, library
 
 def test_a_stem_that_nobody_touched_is_made_with_the_missing_one(frametx, library, tiny_checkpoint, tmp_path):
     """Both come from one run, so that they sum to the song also where machines round differently."""
-    run = ("separate", library / "a.wav", "-m", tiny_checkpoint, "--json")
+    run = ("separate", library / "a.wav", "-m", tiny_checkpoint)
     frametx(*run)
-    (tmp_path / "separated" / "a_Vocals.flac").unlink()
-    assert set(events_of(frametx(*run))[-2]["stems"]) == {"instrumental", "vocals"}
+    untouched, missing = (tmp_path / "separated" / f"a_{stem}.flac" for stem in ("Instrumental", "Vocals"))
+    before = untouched.stat().st_mtime_ns
+    missing.unlink()
+    assert frametx(*run).code == 0
+    assert missing.exists()
+    assert untouched.stat().st_mtime_ns > before
+
+
+def test_a_video_of_stems_that_are_there_names_them_and_keeps_them(frametx, library, tiny_checkpoint, tmp_path):
+    """The event has all stems, and what `frametx redo` made of them is not taken for what was separated."""
+    song = library / "a.wav"
+    run = ("separate", song, "-m", tiny_checkpoint)
+    stems = {stem.lower(): tmp_path / "separated" / f"a_{stem}.flac" for stem in ("Instrumental", "Vocals")}
+    frametx(*run)
+    assert frametx("redo", song, "-s", "0:00.05-0:00.15", "-m", tiny_checkpoint, "--crop", "100").code == 0
+    *_, done, _ = events_of(frametx(*run, "--video", "--json"))
+    assert done["event"] == "done"
+    assert {stem: tmp_path / path for stem, path in done["stems"].items()} == stems
+    mine = stems["vocals"].read_bytes()
+    outcome = frametx(*run, "--crop", "100")
+    assert outcome.code == 1
+    assert "changed since it was written" in outcome.err
+    assert stems["vocals"].read_bytes() == mine
 
 
 def test_stems_of_other_parameters_are_not_taken_for_those_of_the_ledger(frametx, library, tiny_checkpoint, tmp_path):
