@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from frametx import __version__
 from frametx.audio.tags import read_tags
 from frametx.errors import AudioError
+from frametx.outputs import Stem
 from frametx.provenance import TAG, is_of_a_part, known_sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from frametx.outputs import Stem
     from frametx.provenance import Recipe
 
 LEDGER_NAME = ".frametx.jsonl"
@@ -104,6 +104,7 @@ class Ledger:
         self._folder = folder
         self._path = folder / LEDGER_NAME
         self._entries: dict[str, _Entry] = {}
+        self._together: dict[str, dict[Stem, Path]] = {}
         self._read()
 
     def standing(self, song: Path, targets: Mapping[Stem, Path], recipe: Recipe) -> Standing:
@@ -136,10 +137,13 @@ class Ledger:
         songs = {entry.song_path.name for entry in self._entries.values() if entry.song_path}  # wherever they are now
         return stems | {video for video in videos if video.name not in songs}
 
-    def song_of(self, stem: Path) -> Path | None:
-        """The song that a stem was made of, wherever it is now; None where the ledger doesn't say."""
-        entry = self._entries.get(self._name(stem))
-        return None if entry is None else entry.song_path
+    def made_with(self, stem: Path) -> tuple[Path, Mapping[Stem, Path]] | None:
+        """The song that a stem was made of, wherever it is now, and the stems made at once, itself among them.
+
+        None where the ledger doesn't say.
+        """
+        entry, together = self._entries.get(self._name(stem)), self._together.get(self._name(stem))
+        return None if entry is None or entry.song_path is None or together is None else (entry.song_path, together)
 
     def finish(self, song: Path, song_sha256: str, targets: Mapping[Stem, Path], recipe: Recipe) -> None:
         """Say that a song is done."""
@@ -192,11 +196,13 @@ class Ledger:
 
     def _take(self, values: dict[str, Any]) -> None:
         song = values["song"]
+        together = {Stem(name): self._folder / stem["path"] for name, stem in values["stems"].items()}
         for stem in values["stems"].values():
             stamp, song_stamp = _Stamp(stem["size"], stem["mtime_ns"]), _Stamp(song["size"], song["mtime_ns"])
             self._entries[str(stem["path"])] = _Entry(
                 stamp, song_stamp, Path(song["path"]), song["sha256"], values["key"], _is_whole(values)
             )
+            self._together[str(stem["path"])] = together
 
     def _append(self, values: dict[str, Any]) -> None:
         try:
@@ -214,6 +220,12 @@ def ledger_in(folder: Path) -> Ledger | None:
         return Ledger(folder)
     except AudioError:
         return None
+
+
+def ledgers_above(folder: Path) -> list[Ledger]:
+    """The ledgers of a folder and of those it lies in: an output folder has stems in folders, too."""
+    folders = (folder, *Path(os.path.abspath(folder)).parents)  # noqa: PTH100  (Path.resolve() would follow links)
+    return [ledger for one in folders if (ledger := ledger_in(one)) is not None]
 
 
 def products_in(folder: Path) -> set[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from frametx.edit_list import EditList, section_values
 from frametx.edit_list_file import read_edit_list
 from frametx.errors import AudioError, EditListError, FrametxError, UsageError
 from frametx.finished_song import edit_list_path
-from frametx.ledger import Ledger, ledger_in
+from frametx.ledger import ledgers_above
 from frametx.naming import Naming
 from frametx.outputs import Stem
 from frametx.provenance import TAG, is_of_a_part, known_sha256
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from frametx.disagreement import Profile
+    from frametx.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,15 +78,15 @@ def find_results(
     if result.suffix == ".toml":
         return [_finding_of_list(result, song)]
     if not result.is_dir():
-        return [_finding([result], song, ledger_in(result.parent))]
+        return [_finding([result], song, ledgers_above(result.parent))]
     tracks = _stems_in(result)
     if song is not None and len(tracks) > 1:
         raise UsageError(f"{result} holds the stems of {len(tracks)} songs, --song names one", "name a stem")
-    ledger = ledger_in(result)
+    ledgers = ledgers_above(result)
     findings = []
     for paths in tracks:
         try:
-            findings.append(_finding(paths, song, ledger))
+            findings.append(_finding(paths, song, ledgers))
         except FrametxError as error:
             if on_failed is None:
                 raise
@@ -165,10 +167,10 @@ def _finding_of_list(path: Path, song: Path | None) -> Finding:
     return _found(track, stems, song or _first_there(edits.song.path), edits)
 
 
-def _finding(paths: Sequence[Path], song: Path | None, ledger: Ledger | None) -> Finding:
+def _finding(paths: Sequence[Path], song: Path | None, ledgers: Sequence[Ledger]) -> Finding:
     """The result that stems of one track belong to, given in one or several formats; the first that is whole."""
     folder, track = paths[0].parent, track_of(paths[0])
-    made_of = None if ledger is None else ledger.song_of(paths[0])
+    made_of, together = next((known for ledger in ledgers if (known := ledger.made_with(paths[0]))), (None, {}))
     # names that are too long are cut, each file's elsewhere: only the song's own name tells them all
     names = [name for name in (song, made_of, Path(f"{track}.flac")) if name is not None]
     for name, path in itertools.product(names, paths):
@@ -176,9 +178,11 @@ def _finding(paths: Sequence[Path], song: Path | None, ledger: Ledger | None) ->
         if path in stems.values() and _are_there(stems):
             break
     else:
-        raise _incomplete(folder, track)
-    list_path = edit_list_path(name, folder, stems)
-    edits = read_edit_list(list_path) if list_path.exists() else None
+        name, stems = made_of or names[0], dict(together)
+        if stems.keys() != set(Stem) or not _are_there(stems):
+            raise _incomplete(folder, track)
+    list_path = _list_of(name, stems)
+    edits = None if list_path is None else read_edit_list(list_path)
     return _found(track, stems, song or _first_there(edits.song.path if edits is not None else None, made_of), edits)
 
 
@@ -191,14 +195,26 @@ def _found(track: str, stems: Mapping[Stem, Path], song: Path | None, edits: Edi
 
 
 def _edits_of(song: Path, stems: Mapping[Stem, Path]) -> EditList | None:
-    """The edit list beside stems, if it is what they were made by."""
-    path = edit_list_path(song, stems[Stem.VOCALS].parent, stems)
+    """The edit list of stems, if it is what they were made by."""
+    path = _list_of(song, stems)
     try:
-        edits = read_edit_list(path)
-    except EditListError:  # none, or damaged: that is for `redo` to say
+        edits = None if path is None else read_edit_list(path)
+    except EditListError:  # damaged: that is for `redo` to say
+        edits = None
+    if edits is None:
         return None
     made = {file.path.absolute(): file.sha256 for file in edits.stems.values()}
     return edits if all(made.get(stem.absolute()) == known_sha256(stem) for stem in stems.values()) else None
+
+
+def _list_of(song: Path, stems: Mapping[Stem, Path]) -> Path | None:
+    """The file of the edit list of stems: beside them, or in an output folder above, below which --name made folders."""
+    folder = stems[Stem.VOCALS].parent
+    for output in (folder, *Path(os.path.abspath(folder)).parents):  # noqa: PTH100  (Path.resolve() would follow links)
+        path = edit_list_path(song, output, stems)
+        if path.is_file():
+            return path
+    return None
 
 
 def _first_there(*songs: Path | None) -> Path | None:

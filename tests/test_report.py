@@ -295,6 +295,29 @@ def test_a_result_with_a_long_name_is_found(tmp_path, length):
         assert (finding.stems, finding.song, finding.edits) == (stems, song, edits)
 
 
+@pytest.mark.parametrize("template", ["{artist}/{track}_{stem}", "{stem}/{track}"])
+def test_a_result_in_folders_of_its_own_is_found(tmp_path, template):
+    """The ledger and the edit list lie in the output folder, above the folders that a template or a tree made."""
+    folder = write_result(tmp_path) / "stems"
+    song = tmp_path / "a <song>.flac"
+    output = tmp_path / "out"
+    stems = Naming(template=template).targets(SongFile(path=song), output, Stem, "flac")
+    for stem, path in stems.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"a <song>_{stem.label}.flac").rename(path)
+    Ledger(output).finish(song, "00" * 32, stems, Recipe(models=(), masks={}, files={}))
+    for path in stems.values():
+        (finding,) = find_results(path)
+        assert (finding.stems, finding.song, finding.edits) == (stems, song, None)
+    files = {stem: StemFile(path=path, sha256=known_sha256(path)) for stem, path in stems.items()}
+    facts = SongFacts(path=song, sha256="00" * 32, sample_rate=RATE, channels=2, n_samples=SECONDS * RATE)
+    edits = EditList(path=edit_list_path(song, output, stems), song=facts, base=files, stems=files)
+    write_edit_list(edits)
+    for path in stems.values():
+        assert find_results(path)[0].edits == edits
+    assert finding_of(song, stems).edits == edits
+
+
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--mute-audio"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
