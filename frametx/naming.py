@@ -61,8 +61,16 @@ class Naming:
             ) from error
         known = " ".join(f"{{{field}}}" for field in FIELDS)
         for _, field, spec, conversion in parts:
-            if field is not None and (field not in FIELDS or spec or conversion):
+            if field is None:
+                continue
+            if field not in FIELDS:
                 raise UsageError(f"--name '{self.template}' has the unknown field {{{field}}}", f"it may have {known}")
+            if spec or conversion:
+                raise UsageError(
+                    f"--name '{self.template}' has a format in the field {{{field}}}", f"write it as {{{field}}} alone"
+                )
+        if not self.template.strip():
+            raise UsageError("--name is empty", f"give a name, such as {DEFAULT_NAME}")
         folders = self.template.replace("\\", "/").split("/") if self.windows else self.template.split("/")
         if folders[0] == "" or ".." in folders or Path(self.template).is_absolute():
             raise UsageError(f"--name '{self.template}' leaves the output folder", "choose that with -o")

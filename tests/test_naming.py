@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePath
 
 import mutagen.flac
@@ -59,12 +60,23 @@ def test_tags_fill_templates(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "template",
-    ["{nothing}_{stem}", "{track", "{track!r}_{stem}", "{track:>9}", "../{stem}", "/abs/{stem}", "{track}/", "{}"],
+    ("template", "message"),
+    [
+        ("{nothing}_{stem}", "unknown field {nothing}"),
+        ("{}", "unknown field {}"),
+        ("{track", "cannot be read"),
+        ("{track!r}_{stem}", "has a format in the field {track}"),
+        ("{n:03}_{stem}", "has a format in the field {n}"),
+        ("../{stem}", "leaves the output folder"),
+        ("/abs/{stem}", "leaves the output folder"),
+        ("{track}/", "ends with a folder"),
+        ("", "is empty"),
+        (" ", "is empty"),
+    ],
 )
-def test_templates_that_cannot_be_meant_are_refused(template):
-    """Unknown fields, formats and ways out of the output folder are usage errors."""
-    with pytest.raises(UsageError):
+def test_templates_that_cannot_be_meant_are_refused(template, message):
+    """Unknown fields, formats and ways out of the output folder are usage errors that say which of them it is."""
+    with pytest.raises(UsageError, match=re.escape(message)):
         Naming(template=template)
 
 
