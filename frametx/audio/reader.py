@@ -6,6 +6,7 @@ first audio stream of videos). Files are opened as Python file objects, so that 
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -36,7 +37,13 @@ def probe(path: Path) -> AudioInfo:
     try:
         if path.is_dir():
             raise AudioError(f"{path} is a folder, not an audio file", hint="name a file in it")
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if stat.S_ISFIFO(status.st_mode):
+            raise AudioError(
+                f"{path} is a pipe, and songs are read twice",
+                hint="let the song come through stdin: COMMAND | frametx separate -",
+            )
+        if status.st_size == 0:
             raise AudioError(f"{path} is empty: 0 bytes", hint="the copy or download of it probably failed")
         info = probe_with_soundfile(path) or probe_with_av(path)
     except FileNotFoundError as error:

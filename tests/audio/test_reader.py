@@ -182,6 +182,15 @@ def test_a_folder_is_no_song(tmp_path):
         probe(tmp_path)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_is_no_empty_file(tmp_path):
+    """As `<(command)` makes one in a shell: it may hold a song, and stdin is the way for it."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(AudioError, match="is a pipe") as caught:
+        probe(tmp_path / "pipe")
+    assert "stdin" in (caught.value.hint or "")
+
+
 def test_an_empty_file_is_refused(tmp_path):
     """Zero bytes are said to be zero bytes."""
     (tmp_path / "empty.wav").touch()
