@@ -156,10 +156,14 @@ def read_list(data: bytes, folder: Path) -> list[Path]:
         folder: What relative paths are relative to.
 
     Raises:
-        UsageError: The list names nothing.
+        UsageError: The list names nothing, or is no text.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         data = data.decode("utf-16", "replace").encode()
+    if b"\0" in data:  # which no name holds
+        raise UsageError(
+            "the list of songs is no text", "write one path a line; a song itself goes without --from-file"
+        )
     lines = [line for line in data.removeprefix(codecs.BOM_UTF8).splitlines() if line.strip()]
     paths = [_named(line, folder) for line in lines if not line.startswith(b"#")]
     if not paths:

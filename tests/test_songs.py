@@ -116,6 +116,8 @@ def test_a_list_is_read_like_a_playlist():
     ]
     with pytest.raises(UsageError, match="empty"):
         read_list(b"# nothing\n", Path())
+    with pytest.raises(UsageError, match="is no text"):
+        read_list(b"fLaC\0\0\0\x22\x10\n\x1b[2J", Path())
 
 
 def test_lists_of_powershell_are_read(tmp_path):
