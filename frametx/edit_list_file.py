@@ -73,7 +73,9 @@ def text_of(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise EditListError(f"{path} cannot be read: {error}") from error
+        raise EditListError(
+            f"{path} cannot be read: {error.strerror or error}", "name the <track>.frametx.toml of a song"
+        ) from error
 
 
 def write_edit_list(edits: EditList) -> EditList:

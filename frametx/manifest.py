@@ -214,7 +214,7 @@ def read_manifest_file(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"cannot read the manifest {path}: {error}") from error
+        raise ManifestError(f"cannot read the manifest {path}: {getattr(error, 'strerror', None) or error}") from error
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

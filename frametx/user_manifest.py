@@ -86,7 +86,7 @@ def _read(path: Path) -> tomlkit.TOMLDocument:
         document.add(tomlkit.comment("Own snapshots of frametx, laid over the models.toml that comes with it."))
         return document
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"cannot read the manifest {path}: {error}") from error
+        raise ManifestError(f"cannot read the manifest {path}: {getattr(error, 'strerror', None) or error}") from error
     except TOMLKitError as error:
         raise ManifestError(f"{path} is not TOML: {error}", "correct it, or move it away") from error
 

@@ -128,6 +128,14 @@ def test_no_list_at_all_is_explained(tmp_path):
         read_edit_list(tmp_path / "song.frametx.toml")
 
 
+def test_a_folder_is_no_edit_list(tmp_path):
+    """Whoever names the folder with the stems is told which file is meant, in words."""
+    with pytest.raises(EditListError, match="cannot be read") as caught:
+        read_edit_list(tmp_path)
+    assert "Errno" not in caught.value.message
+    assert "frametx.toml" in (caught.value.hint or "")
+
+
 @given(st.integers(0, 10**8))
 def test_times_survive_being_written(thousandths):
     """A time written as text is the same time again, to the millisecond."""

@@ -22,7 +22,7 @@ def read_config(path: Path) -> TrainingConfig:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise TrainingError(f"the config {path} cannot be read: {error}") from error
+        raise TrainingError(f"the config {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
