@@ -76,7 +76,7 @@ def compare(
         profile = measure_disagreement(separator, song, times, progress=progress)
     ranges = [] if profile is None else disputed_ranges(profile, limit=limit, threshold_db=threshold)
     if as_json:
-        typer.echo(json.dumps(_as_json(song, profile, ranges), indent=2))
+        typer.echo(json.dumps(_as_json(song, [one.name for one in separator.models], profile, ranges), indent=2))
         return
     if not ranges:
         typer.echo("the models agree" if profile is not None else "the song is silent")
@@ -105,12 +105,13 @@ def _show(ranges: list[Any]) -> None:
         typer.echo(f"{start:>9}  {end:>9}  {one.level_db:9.1f} dB  {levels}")
 
 
-def _as_json(song: Path, profile: Any, ranges: list[Any]) -> dict[str, Any]:
+def _as_json(song: Path, models: list[str], profile: Any, ranges: list[Any]) -> dict[str, Any]:
     if profile is None:
-        return {"song": str(song), "models": [], "ranges": [], "levels_db": []}
+        no_times = {"start_seconds": None, "frame_seconds": None}
+        return {"song": str(song), "models": models, **no_times, "ranges": [], "levels_db": []}
     return {
         "song": str(song),
-        "models": list(profile.models),
+        "models": models,
         "start_seconds": profile.start_seconds,
         "frame_seconds": profile.frame_seconds,
         "ranges": [

@@ -124,6 +124,19 @@ def test_compare_prints_lines_that_redo_takes(frametx, finished, tiny_checkpoint
     assert values["ranges"]
 
 
+def test_silence_has_the_same_figures_as_any_song(frametx, tiny_checkpoint, other_checkpoint, tmp_path):
+    """Programs that read `compare --json` find every key, the models' names among them."""
+    soundfile.write(tmp_path / "silent.wav", np.zeros((20_000, 2)), 44_100)
+    soundfile.write(tmp_path / "loud.wav", np.random.default_rng(0).uniform(-0.1, 0.1, (20_000, 2)), 44_100)
+    both = f"{tiny_checkpoint},{other_checkpoint}"
+    silent, loud = (
+        json.loads(frametx("compare", f"{name}.wav", "-m", both, "--json").out) for name in ("silent", "loud")
+    )
+    assert silent.keys() == loud.keys()
+    assert silent["models"] == loud["models"]
+    assert silent["ranges"] == []
+
+
 def test_one_model_cannot_disagree(frametx, finished):
     """The message says how to name several, and comes before the one is fetched."""
     outcome = frametx("compare", "song.flac", "-m", "v7")
