@@ -242,7 +242,15 @@ class TestCommand:
         """`--only-against` judges folders without loading any network."""
         result = CliRunner().invoke(app, ["evaluate", str(stems), "--against", str(stems), "--only-against"])
         assert result.exit_code == 0, result.output
-        assert "bleedless" in result.output
+        assert "bleedless" in result.stdout
+
+    def test_the_table_is_the_result_and_whole(self, stems, monkeypatch):
+        """`frametx evaluate ... > table.txt` has it, with names as long as they are, however narrow the terminal."""
+        monkeypatch.setenv("COLUMNS", "80")
+        long = stems.rename(stems.parent / f"results_of_{'another_' * 8}tool")
+        result = CliRunner().invoke(app, ["evaluate", str(long), "--against", str(long), "--only-against"])
+        assert str(long) in result.stdout
+        assert "bleedless" not in result.stderr
 
     @pytest.mark.parametrize(
         ("more", "message"),

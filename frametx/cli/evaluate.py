@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frametx.cli import separate_options as options
-from frametx.cli.console import console, say, say_error
+from frametx.cli.console import say, say_error
 
 if TYPE_CHECKING:
     from frametx.evaluate import Judgement, Windows
@@ -45,6 +45,8 @@ COLUMNS = {
     "leakage": "leak",
 }
 """Measures and what they are called where there is little room."""
+
+_WIDTH = 1000  # of a table that goes into a file: nothing need be folded there
 
 
 def evaluate(
@@ -134,15 +136,19 @@ def _model(model: str, device: str, precision: str, *, offline: bool) -> tuple[s
 
 def _show(summary: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     from frametx.evaluate import STEMS  # noqa: PLC0415  (torch)
 
+    paper = Console(highlight=False, emoji=False)  # the table is what was asked for: stdout
+    if not paper.is_terminal:
+        paper.width = _WIDTH
     for stem in STEMS:
         table = Table(title=stem, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        table.add_column("song")
-        table.add_column("system")
+        table.add_column("song", overflow="fold")
+        table.add_column("system", overflow="fold")
         for column in COLUMNS.values():
             table.add_column(column, justify="right", no_wrap=True)
         for system, figures in summary.items():
@@ -150,7 +156,7 @@ def _show(summary: dict[str, Any]) -> None:
             for name, row in rows:
                 table.add_row(Text(name), Text(system), *(_number(row[stem][column], column) for column in COLUMNS))
             table.add_section()
-        console.print(table)
+        paper.print(table)
 
 
 def _number(value: float | None, column: str) -> str:
