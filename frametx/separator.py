@@ -45,7 +45,7 @@ class Result:
 
     Attributes:
         source: The song.
-        stems: The files written.
+        stems: The files written, by `Stem` or its plain word: `stems["vocals"]`.
         seconds: Length of the song.
         elapsed_seconds: Time taken.
         notes: What a person should know: a downmix, clipped samples, a broken window.
@@ -53,7 +53,7 @@ class Result:
     """
 
     source: Path
-    stems: Mapping[Stem, WrittenStem]
+    stems: Mapping[str, WrittenStem]
     seconds: float
     elapsed_seconds: float
     notes: tuple[str, ...]
@@ -194,7 +194,7 @@ class Separator:
         notes = [*song.notes, *self.take_notes(), *writing_notes(written, options.format)]
         return Result(
             source=path,
-            stems=written,
+            stems=dict(written.items()),  # as keys, types take a Stem for no str, which it is
             seconds=n_samples / song.sample_rate,
             elapsed_seconds=time.perf_counter() - started,
             notes=tuple(notes),
@@ -214,7 +214,7 @@ class Separator:
 
     def separate_array(
         self, mix: Samples, sample_rate: int = SAMPLE_RATE, *, progress: Progress | None = None
-    ) -> dict[Stem, Samples]:
+    ) -> dict[str, Samples]:
         """Separate samples in memory.
 
         Args:
@@ -224,7 +224,7 @@ class Separator:
             progress: Told the stage and how much of it is done, 0..1.
 
         Returns:
-            The stems, float32, in the shape of `mix`; instrumental + vocals = mix.
+            The stems, by `Stem` or its plain word, float32, in the shape of `mix`; instrumental + vocals = mix.
 
         Raises:
             AudioError: No samples, more than two channels, values that are not finite, or a rate that is none.

@@ -6,6 +6,7 @@ import pydoc
 import shutil
 import subprocess
 import sys
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -53,6 +54,13 @@ def test_stems_go_by_plain_words_too(separator, song, tmp_path):
     assert result.stems["vocals"].path == tmp_path / "voice.flac"
     result = separator.separate_file(song, tmp_path / "out", frametx.OutputOptions(stems=("instrumental",)))
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["song_Instrumental.flac"]
+
+
+@pytest.mark.parametrize("hints", [(frametx.Result, "stems"), (frametx.Separator.separate_array, "return")])
+def test_stems_go_by_plain_words_for_type_checkers_too(hints):
+    """`result.stems["vocals"]`, as the README writes it, is no error in a strictly typed program."""
+    owner, name = hints
+    assert get_args(get_type_hints(owner)[name])[0] is str
 
 
 @pytest.mark.parametrize(
