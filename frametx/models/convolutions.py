@@ -75,6 +75,8 @@ class Conv(nn.Conv2d):
             if self.out_channels == 1 and self.kernel_size[0] > SMALL_KERNEL and x.shape[3] % PACKED == 0:
                 return self._packed(x)
             return convolve_channels_last(x, weight, self.bias, stride, padding)
+        if x.device.type != "cpu":
+            weight = weight.contiguous()  # torch 2.6 to 2.13 reads it as if it were on Apple's GPUs (its issue 192212)
         return F.conv2d(x, weight, self.bias, stride, padding, 1, self.groups)
 
     def _packed(self, x: Tensor) -> Tensor:

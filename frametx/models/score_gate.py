@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from frametx.models.convolutions import convolve_channels_last
@@ -51,4 +52,6 @@ def _heads_as_channels(conv: nn.Module, heads: int) -> tuple[Tensor, Tensor]:
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    if x.device.type != "cpu":
+        return F.conv2d(x, weight.contiguous(), bias, padding=1)  # as in `Conv`
     return convolve_channels_last(x, weight, bias, (1, 1), (1, 1))

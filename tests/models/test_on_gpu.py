@@ -6,20 +6,24 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from frametx import spectrum
 from frametx.chunks import MaskJoiner, plan_chunks
 from frametx.ensemble import Rule, join_masks
 from frametx.masker import Masker
+from frametx.models.convolutions import Conv
 from frametx.models.detect import NETWORKS
 from frametx.models.mini import Mini
 from frametx.models.network import Feeding
+from frametx.models.score_gate import ScoreGate
 from frametx.reframing import reframed
 from frametx.spectrum import Framing, StreamingISTFT, StreamingSTFT
 from frametx.stream import FrameBuffer, JoinedMasks, MaskStream
 from tests.models.test_architectures import NAMES, sizes_of
 
 GPU = torch.device("cuda", 0)
+CONVOLUTIONS = (torch.ops.aten.conv2d.default, torch.ops.aten.convolution.default)
 SMALL_MINI = {"channels": (4, 4, 4), "maps": (1, 1, 1), "hidden": (8, 8, 8), "heads": 1, "detail": 4, "n_fft": 256}
 
 
@@ -57,6 +61,25 @@ def test_a_network_leaves_nothing_on_the_cpu(name, dtype, recording_of):
         logits = on_gpu(network)(torch.empty(batch, network.in_channels, network.n_bins, width, device=GPU))
     assert logits.shape == (batch, network.out_channels, network.n_bins, width)
     assert (logits.device, logits.dtype) == (GPU, torch.float32)
+
+
+class ReadsKernelsInOrder(TorchDispatchMode):
+    """A GPU that takes no notice of how a kernel lies in memory, as Apple's under torch 2.6 to 2.13."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in CONVOLUTIONS and not args[1].is_contiguous():
+            raise AssertionError(f"a kernel {tuple(args[1].shape)} lies in memory as {args[1].stride()}")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("learning", [False, True])
+def test_kernels_lie_in_memory_in_order(learning):
+    """Turned for the networks' layout, they would be read the wrong way by a GPU that expects them so."""
+    with FakeTensorMode(), ReadsKernelsInOrder(), torch.device(GPU), torch.set_grad_enabled(learning):
+        for kernel in (3, (1, 3), 1):
+            assert Conv(2, 4, kernel)(torch.empty(1, 2, 8, 8)).shape == (1, 4, 8, 8)
+        scores = torch.empty(1, 2, 3, 8, 8)
+        assert ScoreGate(2)(scores, scores).shape == scores.shape
 
 
 @pytest.mark.parametrize("feeding", Feeding)
