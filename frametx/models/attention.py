@@ -24,6 +24,9 @@ from frametx.models.layers import RotaryEmbedding
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+ALIGNED = 8
+"""On CUDA, attention that holds no scores takes widths that are multiples of this in half precision, of 4 in float32."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Factor:
@@ -87,6 +90,8 @@ def attend(scores: Scores, value: Tensor, chain: str | None = None) -> Tensor:
         return attend_blockwise(scores.terms, value, scores.workspace, chain)
     query, key = scores.concatenated()
     width = max(query.shape[-1], d)
+    if value.device.type == "cuda":
+        width += -width % ALIGNED
     # the fused kernels want the same width everywhere; zeros change nothing
     q, k, v = (F.pad(x, (0, width - x.shape[-1])).flatten(0, 1).transpose(1, 2) for x in (query, key, value))
     y = F.scaled_dot_product_attention(q, k, v, scale=1.0)  # (b a) h t width

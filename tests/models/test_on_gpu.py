@@ -12,6 +12,7 @@ from frametx import spectrum
 from frametx.chunks import MaskJoiner, plan_chunks
 from frametx.ensemble import Rule, join_masks
 from frametx.masker import Masker
+from frametx.models.attention import Factor, Scores, attend
 from frametx.models.convolutions import Conv
 from frametx.models.detect import NETWORKS
 from frametx.models.mini import Mini
@@ -80,6 +81,32 @@ def test_kernels_lie_in_memory_in_order(learning):
             assert Conv(2, 4, kernel)(torch.empty(1, 2, 8, 8)).shape == (1, 4, 8, 8)
         scores = torch.empty(1, 2, 3, 8, 8)
         assert ScoreGate(2)(scores, scores).shape == scores.shape
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The shapes of queries that fused attention is asked about."""
+    shapes, fused = [], torch.nn.functional.scaled_dot_product_attention
+
+    def watched(query, key, value, **options):
+        shapes.append(tuple(query.shape))
+        return fused(query, key, value, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    return shapes
+
+
+def heads(width, **options):
+    """Two maps, forty frames, four heads."""
+    return torch.randn(1, 2, 40, 4, width, **options)
+
+
+def test_scores_of_odd_widths_are_not_held_either(asked):
+    """Chains of narrow levels add up to widths that CUDA's fused kernels would not take."""
+    with FakeTensorMode(), torch.device(GPU), torch.inference_mode():
+        scores = Scores({Factor(heads(width), heads(width)): 1 for width in (4, 2, 1)})
+        assert attend(scores, heads(4)).shape == (1, 2, 40, 16)
+    assert asked == [(2, 4, 40, 8)]
 
 
 @pytest.mark.parametrize("feeding", Feeding)
