@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ALIGNED = 8
 """On CUDA, attention that holds no scores takes widths that are multiples of this in half precision, of 4 in float32."""
+MPS_SCORES = 2**28
+"""The most scores held at once on Apple's GPUs: they hold all of them, and a tensor of 4 GiB ends the process."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,8 +96,17 @@ def attend(scores: Scores, value: Tensor, chain: str | None = None) -> Tensor:
         width += -width % ALIGNED
     # the fused kernels want the same width everywhere; zeros change nothing
     q, k, v = (F.pad(x, (0, width - x.shape[-1])).flatten(0, 1).transpose(1, 2) for x in (query, key, value))
-    y = F.scaled_dot_product_attention(q, k, v, scale=1.0)  # (b a) h t width
+    y = _attention(q, k, v)  # (b a) h t width
     return y[..., :d].transpose(1, 2).reshape(b, a, t, h * d)
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Fused attention `[m h t d]`; on Apple's GPUs, where it is not, for a few queries at a time."""
+    if query.device.type != "mps":
+        return F.scaled_dot_product_attention(query, key, value, scale=1.0)
+    maps, heads, t, _ = query.shape
+    parts = torch.split(query, max(1, MPS_SCORES // (maps * heads * t)), dim=2)
+    return torch.cat([F.scaled_dot_product_attention(part, key, value, scale=1.0) for part in parts], dim=2)
 
 
 def attend_to(scores: Tensor, value: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from frametx import spectrum
 from frametx.chunks import MaskJoiner, plan_chunks
 from frametx.ensemble import Rule, join_masks
 from frametx.masker import Masker
+from frametx.models import attention
 from frametx.models.attention import Factor, Scores, attend
 from frametx.models.convolutions import Conv
 from frametx.models.detect import NETWORKS
@@ -107,6 +108,22 @@ def test_scores_of_odd_widths_are_not_held_either(asked):
         scores = Scores({Factor(heads(width), heads(width)): 1 for width in (4, 2, 1)})
         assert attend(scores, heads(4)).shape == (1, 2, 40, 16)
     assert asked == [(2, 4, 40, 8)]
+
+
+class OnApple(torch.Tensor):
+    """On the CPU, and says otherwise."""
+
+    device = property(lambda _: torch.device("mps"))
+
+
+def test_scores_on_apples_gpus_stay_below_what_a_tensor_holds(asked, monkeypatch):
+    """There all scores of a call exist, and too many of them end the process; so a few queries attend at a time."""
+    monkeypatch.setattr(attention, "MPS_SCORES", 2 * 4 * 40 * 15)
+    query, key, value = heads(4), heads(4), heads(4)
+    expected = attend(Scores({Factor(query, key): 1}), value)
+    apples = [x.as_subclass(OnApple) for x in (query, key, value)]
+    torch.testing.assert_close(attend(Scores({Factor(*apples[:2]): 1}), apples[2]).as_subclass(torch.Tensor), expected)
+    assert [shape[2] for shape in asked] == [40, 15, 15, 10]
 
 
 @pytest.mark.parametrize("feeding", Feeding)
