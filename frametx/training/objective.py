@@ -60,7 +60,9 @@ class Objective:
             Scalars by name, whose sum is the loss.
         """
         device = self.process.device
-        stems, headroom_db = stems.to(device, non_blocking=True), headroom_db.to(device, non_blocking=True)
+        # Apple's GPUs would go on reading these after they are gone, whose memory nothing holds (torch's issue 189690)
+        waits = device.type != "cuda"
+        stems, headroom_db = stems.to(device, non_blocking=not waits), headroom_db.to(device, non_blocking=not waits)
         with torch.no_grad():
             if phase.denoise:
                 stems = torch.stack([stems[:, 0], self._noise(stems[:, 0], first_number)], dim=1)

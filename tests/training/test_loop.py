@@ -153,6 +153,26 @@ def test_two_processes_do_what_one_does(write_config):
     assert_same(state["network"], weights(alone), atol=2e-4)
 
 
+class Sent(torch.Tensor):
+    """Tells how it is sent to a device instead of going there."""
+
+    def to(self, device, *, non_blocking=False):
+        raise RuntimeError(f"{device} does not wait: {non_blocking}")
+
+
+@pytest.mark.parametrize(
+    ("device", "told"), [("mps", "mps does not wait: False"), ("cuda", "cuda does not wait: True")]
+)
+def test_songs_are_copied_before_their_memory_is_used_again(write_config, device, told):
+    """Apple's GPUs don't hold on to what they copy in the background; CUDA does."""
+    trainer = Trainer(read_config(write_config()), ALONE)
+    objective = trainer._objective
+    objective.process = Process(rank=0, count=1, device=torch.device(device))
+    stems = torch.zeros(1, 2, 2, 8).as_subclass(Sent)
+    with pytest.raises(RuntimeError, match=told):
+        objective.terms(stems, torch.zeros(1), trainer.phases[0], first_number=0, adversarial=False)
+
+
 DYING = """
 import os, signal, torch
 from frametx.cli import main
