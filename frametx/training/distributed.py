@@ -94,11 +94,17 @@ def join_processes(device: str) -> Iterator[Process]:
     if count == 1:
         yield Process(rank=0, count=1, device=found)
         return
+    if found.type == "mps":
+        raise TrainingError(
+            "processes cannot share a training on Apple's GPUs, which torch connects with nothing",
+            "run it without torchrun, or with --device cpu",
+        )
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if found.type == "cuda":
         found = torch.device("cuda", local)
         torch.cuda.set_device(found)
-    dist.init_process_group("nccl" if found.type == "cuda" else "gloo", timeout=PATIENCE)
+    fast = found.type == "cuda" and dist.is_nccl_available()  # not on Windows
+    dist.init_process_group("nccl" if fast else "gloo", timeout=PATIENCE)
     try:
         yield Process(rank=dist.get_rank(), count=count, device=found)
     finally:

@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 from frametx.cli.app import app
 from frametx.errors import AudioError, TrainingError
 from frametx.models.checkpoint import load_network
+from frametx.training import distributed
 from frametx.training.checkpoints import load_state
 from frametx.training.config_file import read_config
-from frametx.training.distributed import Process
+from frametx.training.distributed import Process, join_processes
 from frametx.training.log import read_log
 from frametx.training.loop import Trainer
 
@@ -151,6 +152,22 @@ def test_two_processes_do_what_one_does(write_config):
     state = load_state(shared.parent / "run")
     assert state is not None
     assert_same(state["network"], weights(alone), atol=2e-4)
+
+
+@pytest.mark.parametrize(("nccl", "backend"), [(True, "nccl"), (False, "gloo")])
+def test_gpus_are_joined_by_what_there_is(nccl, backend, monkeypatch):
+    """By gloo on Windows, where there is no NCCL."""
+    begun = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "pick_device", lambda _: torch.device("cuda", 0))
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: nccl)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda name, **_: begun.append(name))
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 0)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    with join_processes("auto") as process:
+        assert process.device.type == "cuda"
+    assert begun == [backend]
 
 
 class Sent(torch.Tensor):
@@ -431,6 +448,14 @@ class TestComplaints:
         """An unknown size is the config's fault and said to be."""
         with pytest.raises(TrainingError, match="do not fit mini"):
             trained(write_config(sizes="{ wings = 2 }"))
+
+    def test_processes_on_apples_gpus_are_refused(self, monkeypatch):
+        """Torch connects none of them; it would say so in words of its own."""
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        monkeypatch.setattr(distributed, "pick_device", lambda _: torch.device("mps"))
+        with pytest.raises(TrainingError, match="cannot share a training") as caught, join_processes("auto"):
+            pass
+        assert "torchrun" in caught.value.hint
 
     def test_a_batch_that_cannot_be_shared_is_refused(self):
         """Three songs cannot be shared by two processes."""
