@@ -11,6 +11,7 @@ _NO_MEMORY = (
     "can't allocate memory",
     "not enough memory",  # on Windows
     "invalid buffer size",  # on Apple's GPUs, of a tensor larger than they can hold at all
+    "alloc_failed",  # CUDA's libraries about their own memory: CUBLAS_STATUS_ALLOC_FAILED and others
 )
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

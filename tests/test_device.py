@@ -15,6 +15,7 @@ WORDS = (
     "[enforce fail at alloc_cpu.cpp:115] data. DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes.",
     "MPS backend out of memory (MPS allocated: 8.97 GB, other allocations: 1.06 GB, max allowed: 9.07 GB).",
     "Invalid buffer size: 19.45 GB",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
 )
 
 
