@@ -29,11 +29,11 @@ def pick_device(name: str) -> torch.device:
 
     Raises:
         UsageError: The name means no device.
-        DeviceError: This machine does not have it.
+        DeviceError: This machine does not have it, or this torch was not built for it.
     """
     devices = available_devices()
     if name == "auto":
-        return devices[0]
+        return next(device for device in devices if has_kernels(device))
     try:
         wanted = torch.device(name)
     except RuntimeError as error:
@@ -43,7 +43,28 @@ def pick_device(name: str) -> torch.device:
     if wanted not in devices:
         there = ", ".join(str(device) for device in devices)
         raise DeviceError(f"device '{name}' is not available; this machine has: {there}", "try --device auto")
+    if not has_kernels(wanted):
+        raise DeviceError(
+            f"this PyTorch was not built for {wanted}, {torch.cuda.get_device_name(wanted)}",
+            "install one that was, from https://pytorch.org/get-started/previous-versions, or use --device cpu",
+        )
     return wanted
+
+
+def has_kernels(device: torch.device) -> bool:
+    """Whether this torch was built for a device: every kernel would fail on an NVIDIA card that it has left behind."""
+    if device.type != "cuda" or torch.version.cuda is None:
+        return True
+    major, minor = torch.cuda.get_device_capability(device)
+    # sm_86 is machine code, compute_90 what any later card can compile
+    built = [arch.partition("_")[::2] for arch in torch.cuda.get_arch_list()]
+    return not built or any(
+        _runs(kind, int(number.rstrip("af")), 10 * major + minor) for kind, number in built if number
+    )
+
+
+def _runs(kind: str, built: int, card: int) -> bool:
+    return built <= card and (kind == "compute" or built // 10 == card // 10)
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from frametx.device import dtype_name, pick_device, pick_dtype
+from frametx.device import available_devices, dtype_name, has_kernels, pick_device, pick_dtype
 from frametx.errors import CheckpointError
 from frametx.selftest import agrees_with_cpu
 from frametx.snapshots import Model, resolve_models
@@ -72,6 +72,9 @@ def _bears_rounding(model: Model) -> bool:
 def _pick_working_device(name: str, on_note: Callable[[str], None] | None) -> torch.device:
     """The device asked for; `auto` never takes one that computes something else than the CPU does, and says so."""
     device = pick_device(name)
+    left_out = [other for other in available_devices() if not has_kernels(other)] if name == "auto" else []
+    if left_out and device.type == "cpu" and on_note is not None:
+        on_note(f"this PyTorch was not built for {left_out[0]}; the CPU is used instead, see frametx doctor")
     if name == "auto" and device.type == "mps" and not agrees_with_cpu(device):
         if on_note is not None:
             on_note("the GPU computes something else than the CPU, which is used instead; see frametx doctor")

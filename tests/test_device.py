@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from frametx import Separator, selftest, setup
+from frametx.device import has_kernels, pick_device
 from frametx.errors import DeviceError
 from frametx.masker import Masker
 from frametx.models.v10 import V10
@@ -17,6 +18,7 @@ WORDS = (
     "Invalid buffer size: 19.45 GB",
     "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
 )
+GPU = torch.device("cuda", 0)
 
 
 @pytest.mark.parametrize("words", WORDS)
@@ -67,3 +69,35 @@ def test_a_device_whose_transforms_are_wrong_is_not_trusted(broken, monkeypatch)
     place, right = (torch.fft, torch.fft.irfft) if broken == "irfft" else (torch, torch.stft)
     monkeypatch.setattr(place, broken, lambda *args, **options: right(*args, **options) * 0.9)
     assert not selftest.agrees_with_cpu(torch.device("cpu"))
+
+
+class TestCardsLeftBehind:
+    @pytest.fixture(autouse=True)
+    def card(self, monkeypatch):
+        """A GTX 1080 under a torch for cards since 2018."""
+        monkeypatch.setattr(torch.version, "cuda", "13.0")
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (6, 1))
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "GTX 1080")
+        monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_90a", "compute_120"])
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+    def test_auto_takes_the_cpu_and_says_so(self, tiny_checkpoint):
+        """Where every kernel would fail, the first command works all the same."""
+        notes = []
+        assert setup.prepare(tiny_checkpoint, on_note=notes.append).device == "cpu"
+        assert any("was not built for cuda:0" in note for note in notes)
+
+    def test_one_that_is_asked_for_is_refused_with_a_way_out(self):
+        """Instead of a traceback about a kernel image."""
+        with pytest.raises(DeviceError, match="was not built for cuda:0, GTX 1080") as caught:
+            pick_device("cuda")
+        assert "--device cpu" in (caught.value.hint or "")
+
+    @pytest.mark.parametrize(
+        ("capability", "expected"), [((7, 0), False), ((7, 5), True), ((8, 9), True), ((10, 0), False), ((12, 1), True)]
+    )
+    def test_code_runs_on_later_cards_of_its_kind(self, capability, expected, monkeypatch):
+        """Machine code on those of the same first number, code that is yet to be compiled on all."""
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+        assert has_kernels(GPU) == expected
