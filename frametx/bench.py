@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from frametx.allocator import freed_memory_returned, keep_freed_memory
-from frametx.device import pick_device, pick_dtype
+from frametx.device import float32_kept, pick_device, pick_dtype
 from frametx.errors import UsageError
 from frametx.fresh_process import in_fresh_process
 from frametx.models.convolutions import convolve_channels_last
@@ -218,7 +218,7 @@ def _run(model: str, precision: str, width: int, device_name: str, against: str 
         keep_freed_memory()  # as separation does
         watch = freed_memory_returned(network, width)
 
-    with torch.inference_mode(), watch:
+    with torch.inference_mode(), watch, float32_kept(device, network.dtype):
         forward(magnitude)
         _wait(device)
         start = time.perf_counter()
@@ -238,7 +238,7 @@ def _peaks(precision: str, device_name: str) -> Peaks:
     kernel = torch.rand(channels, channels, 3, 3, device=device).to(dtype)
     if device.type == "cpu":
         plane = plane.contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode():
+    with torch.inference_mode(), float32_kept(device, dtype):
         product = min(_timed(lambda: matrix @ matrix, device) for _ in range(5))
         convolution = min(
             _timed(lambda: convolve_channels_last(plane, kernel, None, (1, 1), (1, 1)), device) for _ in range(5)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 import torch
 
 from frametx.errors import DeviceError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _NO_MEMORY = (
     "out of memory",
@@ -65,6 +71,25 @@ def has_kernels(device: torch.device) -> bool:
 
 def _runs(kind: str, built: int, card: int) -> bool:
     return built <= card and (kind == "compute" or built // 10 == card // 10)
+
+
+@contextmanager
+def float32_kept(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Let float32 be float32: NVIDIA cards since 2020 round what is convolved to TF32's ten bits unless they are told."""
+    cudnn = torch.backends.cudnn
+    if device.type != "cuda" or dtype != torch.float32:
+        yield
+        return
+    # torch has had a setting a kind of operation since 2.9, and may not be asked by the old name where that was used
+    place, name, kept = (
+        (cudnn.conv, "fp32_precision", "ieee") if hasattr(cudnn, "conv") else (cudnn, "allow_tf32", False)
+    )
+    before = getattr(place, name)
+    setattr(place, name, kept)
+    try:
+        yield
+    finally:
+        setattr(place, name, before)
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from frametx.allocator import freed_memory_returned
-from frametx.device import is_out_of_memory
+from frametx.device import float32_kept, is_out_of_memory
 from frametx.errors import DeviceError
 from frametx.models.network import Feeding, Network
 from frametx.spectrum import magnitudes, middle_and_side
@@ -97,7 +97,7 @@ class Masker:
 
     def _logits(self, network: Network, features: Tensor) -> Tensor:
         try:
-            with freed_memory_returned(network, features.shape[-1]):
+            with freed_memory_returned(network, features.shape[-1]), float32_kept(self.device, network.dtype):
                 logits: Tensor = network(features)
             return logits
         except (RuntimeError, MemoryError) as error:

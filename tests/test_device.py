@@ -10,6 +10,7 @@ from frametx.device import has_kernels, pick_device
 from frametx.errors import DeviceError
 from frametx.masker import Masker
 from frametx.models.v10 import V10
+from tests.stand_in import StandIn
 
 WORDS = (
     "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.",
@@ -69,6 +70,42 @@ def test_a_device_whose_transforms_are_wrong_is_not_trusted(broken, monkeypatch)
     place, right = (torch.fft, torch.fft.irfft) if broken == "irfft" else (torch, torch.stft)
     monkeypatch.setattr(place, broken, lambda *args, **options: right(*args, **options) * 0.9)
     assert not selftest.agrees_with_cpu(torch.device("cpu"))
+
+
+class Watched(StandIn):
+    """Notes how it is run, and answers with its input."""
+
+    def __init__(self):
+        super().__init__(in_channels=2, out_channels=2, n_fft=256)
+        self.n_windows = []
+        self.learning = []
+        self.convolved_in = []
+
+    def logits(self, x):
+        self.n_windows.append(len(x))
+        self.learning.append(torch.is_grad_enabled())
+        self.convolved_in.append(convolution_precision())
+        return x.clone()
+
+
+def convolution_precision():
+    cudnn = torch.backends.cudnn
+    return cudnn.conv.fp32_precision if hasattr(cudnn, "conv") else {True: "tf32", False: "ieee"}[cudnn.allow_tf32]
+
+
+def watched_masker(device=GPU):
+    return Masker(name="watched", network=Watched(), device=device)
+
+
+AUDIBLE = torch.ones(1, dtype=torch.bool)
+
+
+def test_float32_is_float32_on_a_gpu():
+    """Cards since 2020 would round what is convolved to ten bits, which some networks enlarge; others' setting stays."""
+    watched, before = watched_masker(), convolution_precision()
+    watched.masks(torch.rand(1, 2, 128, 3), AUDIBLE)
+    assert watched.network.convolved_in == ["ieee"]
+    assert convolution_precision() == before
 
 
 class TestCardsLeftBehind:
