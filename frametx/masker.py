@@ -66,8 +66,9 @@ class Masker:
         Raises:
             DeviceError: A single window does not fit into memory.
         """
-        masks = torch.sigmoid(self._logits(self.network, features).float())
-        if not _is_broken(masks, audible):
+        logits = self._logits(self.network, features).float()
+        masks = torch.sigmoid(logits)
+        if not _is_broken(logits, masks, audible):
             return masks
         if self.exact is not None:
             self._say(f"{self.name}: a window came out broken in reduced precision; from here on it runs in float32")
@@ -204,8 +205,9 @@ def _audible(magnitude: Tensor) -> Tensor:
     return magnitude.amax(dim=(1, 2, 3)) > 0
 
 
-def _is_broken(masks: Tensor, audible: Tensor) -> bool:
-    """Whether a window has a value that is no number, or a constant mask over sound."""
-    # NaN goes through both; torch has no fast aminmax() along a dimension
+def _is_broken(logits: Tensor, masks: Tensor, audible: Tensor) -> bool:
+    """Whether a window has a logit that is no finite number, or a constant mask over sound."""
+    # torch has no fast aminmax() along a dimension; on Apple's GPUs it leaves NaN out before macOS 15, but no sum does
     low, high = masks.amin(dim=(1, 2, 3)), masks.amax(dim=(1, 2, 3))
-    return bool((~torch.isfinite(low + high) | ((low == high) & audible)).any())
+    finite = torch.isfinite(logits.sum(dim=(1, 2, 3)))
+    return bool((~finite | ((low == high) & audible)).any())

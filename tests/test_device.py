@@ -108,6 +108,16 @@ def test_float32_is_float32_on_a_gpu():
     assert convolution_precision() == before
 
 
+def test_a_logit_that_overflows_is_redone_in_float32():
+    """It makes a mask of 0 or 1, which looks sound."""
+    broken, exact = Watched(), Watched()
+    broken.logits = lambda x: x / torch.tensor([0.0, 1.0, 1.0])[:, None]
+    one = Masker(name="one", network=broken, device=torch.device("cpu"), exact=lambda: exact)
+    features = torch.rand(1, 2, 128, 3) + 0.1
+    torch.testing.assert_close(one.masks(features, AUDIBLE), features.sigmoid())
+    assert any("float32" in note for note in one.notes)
+
+
 class TestCardsLeftBehind:
     @pytest.fixture(autouse=True)
     def card(self, monkeypatch):
