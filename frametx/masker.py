@@ -7,6 +7,7 @@ logits. How a network is fed (with phases, with its own earlier output) is said 
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_BATCH = 16
+MEASURED_FRAMES = 256
+"""Windows are measured at multiples of this width: songs of a folder have windows of many widths."""
 MEMORY_SHARE = 0.6  # of the free memory, for all windows of a batch together
 
 
@@ -45,6 +48,7 @@ class Masker:
     exact: Callable[[], Network] | None = None
     notes: list[str] = field(default_factory=list)
     became_exact: bool = False
+    _window_bytes: dict[int, int] = field(default_factory=dict, init=False)  # of a window, by its width
 
     def feeder(self, peak_magnitude: float) -> Feeder:
         """A fresh feeder for one song, whose largest magnitude is told."""
@@ -84,17 +88,33 @@ class Masker:
         """Run in float32 from here on."""
         if self.exact is not None:
             self.network, self.exact, self.became_exact = self.exact().to(self.device), None, True
+            self._window_bytes.clear()
 
     def batch_size(self, width: int) -> int:
         """How many windows of `width` frames to run at once: one on a CPU, what fits into memory on a GPU."""
         if self.device.type != "cuda":
             return 1  # more would only use more memory
-        probe = torch.zeros(1, self.network.in_channels, self.network.n_bins, width, device=self.device)
-        torch.cuda.reset_peak_memory_stats(self.device)
-        before = torch.cuda.memory_allocated(self.device)
-        self._logits(self.network, probe)
-        cost = max(1, torch.cuda.max_memory_allocated(self.device) - before)
-        return max(1, min(MAX_BATCH, int(MEMORY_SHARE * torch.cuda.mem_get_info(self.device)[0] / cost)))
+        used = self._bytes_of(width)
+        # what the process holds without using it is free, too
+        held = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        free = torch.cuda.mem_get_info(self.device)[0] + held
+        return max(1, min(MAX_BATCH, int(MEMORY_SHARE * free / used)))
+
+    @torch.inference_mode()
+    def _bytes_of(self, width: int) -> int:
+        """Memory that a window takes on its way through the network, found once a width by sending one through."""
+        width = min(-(-width // MEASURED_FRAMES) * MEASURED_FRAMES, self.network.max_width or sys.maxsize)
+        if width not in self._window_bytes:
+            probe = torch.zeros(1, self.network.in_channels, self.network.n_bins, width, device=self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
+            before = torch.cuda.memory_allocated(self.device)
+            try:
+                self._logits(self.network, probe)
+                used = max(1, torch.cuda.max_memory_allocated(self.device) - before)
+            except DeviceError:  # a narrower one may fit yet, by itself
+                used = sys.maxsize
+            self._window_bytes[width] = used
+        return self._window_bytes[width]
 
     def _logits(self, network: Network, features: Tensor) -> Tensor:
         try:

@@ -185,13 +185,15 @@ def _stream(
     network = masker.network
     if network.feeding is Feeding.HISTORY:
         batch_size = 1
+    if batch_size is None:  # where there is one window, nothing has to be found out
+        batch_size = masker.batch_size(plan.chunks[0].width) if len(plan.chunks) > 1 else 1
     return MaskStream(
         feeder,
         plan.chunks,
         fade=plan.fade,
         shape=(network.out_channels, framing.n_bins),
         device=masker.device,
-        batch_size=batch_size or masker.batch_size(plan.chunks[0].width),
+        batch_size=batch_size,
         on_chunk=on_chunk,
     )
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from frametx import Separator, selftest, setup
+from frametx import Separator, masker, selftest, setup
 from frametx.device import has_kernels, pick_device
 from frametx.errors import DeviceError
 from frametx.masker import Masker
 from frametx.models.v10 import V10
+from frametx.spectrum import Framing
+from frametx.windows import WindowOptions, mask_source
 from tests.stand_in import StandIn
 
 WORDS = (
@@ -20,6 +23,7 @@ WORDS = (
     "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
 )
 GPU = torch.device("cuda", 0)
+GIB = 2**30
 
 
 @pytest.mark.parametrize("words", WORDS)
@@ -98,6 +102,52 @@ def watched_masker(device=GPU):
 
 
 AUDIBLE = torch.ones(1, dtype=torch.bool)
+
+
+class TestMemory:
+    @pytest.fixture
+    def card(self, monkeypatch):
+        """A GPU of 24 GiB where a window takes one, or five where gradients might be wanted; what it holds is told."""
+        held = {"allocated": 0, "reserved": 0}
+        learning = []
+        monkeypatch.setattr(Watched, "logits", lambda _self, x: learning.append(torch.is_grad_enabled()) or x)
+        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: None)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: held["allocated"])
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: held["reserved"])
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (24 * GIB - held["reserved"], 24 * GIB))
+        monkeypatch.setattr(
+            torch.cuda, "max_memory_allocated", lambda _: held["allocated"] + (5 if learning[-1] else 1) * GIB
+        )
+        held["learning"] = learning
+        return held
+
+    def test_a_window_is_measured_as_it_will_run(self, card):
+        """Networks take several times the memory where they must keep what gradients need."""
+        with FakeTensorMode():
+            assert watched_masker().batch_size(100) == int(24 * masker.MEMORY_SHARE)
+        assert card["learning"] == [False]
+
+    def test_memory_kept_for_later_is_free(self, card):
+        """A song leaves its memory with the process; the next one has as many windows at once."""
+        card |= {"allocated": GIB, "reserved": 20 * GIB}
+        with FakeTensorMode():
+            assert watched_masker().batch_size(100) == int(23 * masker.MEMORY_SHARE)
+
+    def test_songs_of_a_folder_are_not_measured_one_by_one(self, card):
+        """Their windows are about as wide; a measurement costs as much as a window."""
+        watched = watched_masker()
+        with FakeTensorMode():
+            for width in (200, 230, 255, 300):
+                watched.batch_size(width)
+        assert len(card["learning"]) == 2
+
+    def test_a_song_of_one_window_is_not_measured(self, monkeypatch):
+        """There is nothing to find out."""
+        monkeypatch.setattr(Masker, "batch_size", lambda *_: pytest.fail("measured"))
+        options, framing = WindowOptions(crop=100, context=0), Framing(256, 128)
+        one = watched_masker(torch.device("cpu"))
+        source, _ = mask_source([one], options, n_frames=100, framing=framing, peaks={framing: 1.0})
+        assert source.needs_from == 0
 
 
 def test_float32_is_float32_on_a_gpu():
