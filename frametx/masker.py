@@ -48,6 +48,7 @@ class Masker:
     exact: Callable[[], Network] | None = None
     notes: list[str] = field(default_factory=list)
     became_exact: bool = False
+    _most: int = field(default=sys.maxsize, init=False)  # windows at once, once more of them did not fit into memory
     _window_bytes: dict[int, int] = field(default_factory=dict, init=False)  # of a window, by its width
 
     def feeder(self, peak_magnitude: float) -> Feeder:
@@ -98,7 +99,7 @@ class Masker:
         # what the process holds without using it is free, too
         held = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
         free = torch.cuda.mem_get_info(self.device)[0] + held
-        return max(1, min(MAX_BATCH, int(MEMORY_SHARE * free / used)))
+        return max(1, min(MAX_BATCH, self._most, int(MEMORY_SHARE * free / used)))
 
     @torch.inference_mode()
     def _bytes_of(self, width: int) -> int:
@@ -117,6 +118,8 @@ class Masker:
         return self._window_bytes[width]
 
     def _logits(self, network: Network, features: Tensor) -> Tensor:
+        if features.shape[0] > self._most:
+            return torch.cat([self._logits(network, part) for part in torch.split(features, self._most)])
         try:
             with freed_memory_returned(network, features.shape[-1]), float32_kept(self.device, network.dtype):
                 logits: Tensor = network(features)
@@ -134,8 +137,8 @@ class Masker:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         self._say(f"{self.name}: memory ran out with {features.shape[0]} windows at once; halved")
-        half = features.shape[0] // 2
-        return torch.cat([self._logits(network, part) for part in (features[:half], features[half:])])
+        self._most = features.shape[0] // 2  # of the next windows so many do not fit either
+        return self._logits(network, features)
 
     def _say(self, note: str) -> None:
         if note not in self.notes:

@@ -149,6 +149,25 @@ class TestMemory:
         source, _ = mask_source([one], options, n_frames=100, framing=framing, peaks={framing: 1.0})
         assert source.needs_from == 0
 
+    def test_windows_that_were_too_many_are_not_tried_again(self, monkeypatch):
+        """Halved once, the next windows come so few at a time at once; every try would cost as much as success."""
+        watched = watched_masker(torch.device("cpu"))
+        logits = Watched.logits
+
+        def small(self, x):
+            y = logits(self, x)
+            if len(x) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return y
+
+        monkeypatch.setattr(Watched, "logits", small)
+        features = torch.rand(7, 2, 128, 3)
+        for _ in range(2):
+            masks = watched.masks(features, torch.ones(7, dtype=torch.bool))
+            torch.testing.assert_close(masks, features.sigmoid())
+        assert watched.network.n_windows == [7, 3, 1, 1, 1, 1, 1, 1, 1, *[1] * 7]
+        assert len(watched.notes) == 2
+
 
 def test_float32_is_float32_on_a_gpu():
     """Cards since 2020 would round what is convolved to ten bits, which some networks enlarge; others' setting stays."""
