@@ -274,7 +274,11 @@ class Separator:
 
     @property
     def networks(self) -> list[Network]:
-        """The networks, in the order of the models."""
+        """The networks, in the order of the models.
+
+        `network.compile()` on each, before the first song, has torch compile them: minutes for every new width of
+        windows, and on a CPU nothing gained by it. It is for a GPU with many songs before it.
+        """
         return [masker.network for masker in self.maskers]
 
     def _stems(

@@ -74,6 +74,23 @@ def test_stems_that_there_are_not_are_refused(separator, song, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == [song]
 
 
+def test_networks_may_be_compiled(tiny_checkpoint):
+    """`network.compile()` is what torch offers for that, and its result is what runs."""
+    mix = np.random.default_rng(0).standard_normal((2, 3000)).astype(np.float32) * 0.1
+    separator = frametx.Separator(tiny_checkpoint, device="cpu", precision="fp32")
+    expected = separator.separate_array(mix)
+    seen = []
+
+    def backend(graph, inputs):
+        seen.append(graph)
+        return graph.forward
+
+    for network in separator.networks:
+        network.compile(backend=backend)
+    np.testing.assert_allclose(separator.separate_array(mix)["vocals"], expected["vocals"], atol=1e-6)
+    assert seen
+
+
 def test_rules_go_by_plain_words_too(tiny_checkpoint, tmp_path):
     """`mean` takes weights however it is written, and what is no rule is refused at once."""
     other = shutil.copy(tiny_checkpoint, tmp_path / "other.pth")
