@@ -316,7 +316,7 @@ class Separator:
 
     def _masker(self, model: Model) -> Masker:
         try:
-            network = model.load().to(self.device).cast(self.dtype)
+            network = model.load().cast(self.dtype).to(self.device)  # so it never lies there in float32 first
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -324,7 +324,7 @@ class Separator:
                 f"model '{model.name}' does not fit into the memory of {self.device}",
                 "use another model or --device cpu",
             ) from error
-        exact = None if self.dtype == torch.float32 else model.load
+        exact = None if self.dtype == torch.float32 else lambda: model.load().cast(torch.float32)
         return Masker(name=model.name, network=network, device=self.device, exact=exact)
 
 
