@@ -36,6 +36,7 @@ def compare(
     model: Models,
     section: Section = None,
     output: Folder = Path("separated"),
+    name: options.StemNames = "{track}_{stem}",
     limit: Limit = 10,
     threshold: Threshold = None,
     crop: options.Crop = None,
@@ -83,15 +84,15 @@ def compare(
         return
     _show(ranges)
     typer.echo("\nListen there. To redo a range with the model that takes most out of the instrumental:\n")
-    chosen = {"-o": output, "--crop": crop, "--context": context, "--precision": precision}
-    defaults = (None, "auto")
+    chosen = {"-o": output, "--name": name, "--crop": crop, "--context": context, "--precision": precision}
+    defaults = (None, "auto", "{track}_{stem}")
     given = [word for flag, value in chosen.items() if value not in defaults for word in (flag, str(value))]
     paths = {one.name: str(one.path) for one in separator.models}
     for one in ranges:
         # a checkpoint file goes by its path, a snapshot by its name
-        name = one.strictest if one.strictest in model.split(",") else paths[one.strictest]
+        best = one.strictest if one.strictest in model.split(",") else paths[one.strictest]
         disputed = f"{clock_text(one.start_seconds)}-{clock_text(one.end_seconds)}"
-        typer.echo(shlex.join(["frametx", "redo", str(song), *given, "--section", disputed, "-m", name]))
+        typer.echo(shlex.join(["frametx", "redo", str(song), *given, "--section", disputed, "-m", best]))
 
 
 def _show(ranges: list[Any]) -> None:

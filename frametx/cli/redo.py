@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Song = Annotated[Path, typer.Argument(help="The song whose stems are finished.", show_default=False)]
 Folder = Annotated[Path, typer.Option("-o", "--output", "--out", help="The folder that holds its stems.")]
-StemNames = Annotated[str, typer.Option("--name", help="How its stems were named, as given to frametx separate.")]
 Sections = Annotated[
     list[str] | None,
     typer.Option("-s", "--section", help="What to redo: 1:10-1:42. May be given several times.", show_default=False),
@@ -33,7 +32,7 @@ Restart = Annotated[bool, typer.Option("--restart", help="Forget earlier edits; 
 def redo(
     song: Song,
     output: Folder = Path("separated"),
-    name: StemNames = "{track}_{stem}",
+    name: options.StemNames = "{track}_{stem}",
     section: Sections = None,
     model: options.Models = "",
     ensemble: options.Rule = None,

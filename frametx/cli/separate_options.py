@@ -18,6 +18,7 @@ Recursive = Annotated[
 FromFile = Annotated[
     Path | None, typer.Option("--from-file", help="A list or playlist of songs and folders, one a line; - is stdin.")
 ]
+StemNames = Annotated[str, typer.Option("--name", help="How its stems were named, as given to frametx separate.")]
 Name = Annotated[
     str,
     typer.Option(

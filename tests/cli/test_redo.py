@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 
 import numpy as np
@@ -135,6 +136,16 @@ def test_silence_has_the_same_figures_as_any_song(frametx, tiny_checkpoint, othe
     assert silent.keys() == loud.keys()
     assert silent["models"] == loud["models"]
     assert silent["ranges"] == []
+
+
+def test_compare_prints_how_the_stems_were_named(frametx, finished, tiny_checkpoint, other_checkpoint):
+    """Else redo would not find them."""
+    for stem in ("Vocals", "Instrumental"):
+        (finished / f"separated/song_{stem}.flac").rename(finished / f"separated/song ({stem}).flac")
+    models = f"{tiny_checkpoint},{other_checkpoint}"
+    outcome = frametx("compare", "song.flac", "-m", models, "--name", "{track} ({stem})", "-d", "cpu", "-q")
+    line = next(line for line in outcome.out.splitlines() if line.startswith("frametx redo"))
+    assert frametx(*shlex.split(line)[1:], "-d", "cpu").code == 0
 
 
 def test_one_model_cannot_disagree(frametx, finished):
