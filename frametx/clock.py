@@ -12,6 +12,8 @@ def parse_clock(text: str) -> float | None:
         return None
     if not 1 <= len(numbers) <= 3 or any(not 0 <= number < float("inf") for number in numbers):
         return None
+    if any(number >= 60 for number in numbers[1:]) or any(number % 1 for number in numbers[:-1]):  # 1:70, 1.5:30
+        return None
     seconds = 0.0
     for number in numbers:
         seconds = seconds * 60 + number

@@ -144,7 +144,10 @@ def test_times_survive_being_written(thousandths):
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("70", 70), ("1:10.5", 70.5), ("1:02:03", 3723), ("", None), ("-1", None), ("1:2:3:4", None), ("inf", None)],
+    [
+        *[("70", 70), ("1:10.5", 70.5), ("90:00", 5400), ("1:02:03", 3723)],
+        *[("", None), ("-1", None), ("1:2:3:4", None), ("inf", None), ("1:70", None), ("1.5:30", None)],
+    ],
 )
 def test_times_are_read_as_people_write_them(text, seconds):
     """Seconds, minutes and hours; anything else is no time."""
