@@ -18,8 +18,9 @@ skips what it doesn't know. Paths are text, times are seconds.
 number of `progress` and one of `done` and `failed`. A song that needs no work has one `skipped` with its stems; so has
 what was passed over in a folder, without any. `stems` of `done` are all that were asked for, those too that were there
 before; where that were all of them, and a video or report alone was missing, its `seconds` are 0. A `traceback` is
-there only if the failure is frametx's own fault. `summary` is always last, also after Ctrl-C (`interrupted`). With
-several workers the events of different songs mix; a song whose worker died starts again.
+there only if the failure is frametx's own fault. `summary` is always last, also after Ctrl-C (`interrupted`);
+only a command that cannot begin, for wrong usage or a song that is not there, writes nothing but its error to stderr.
+With several workers the events of different songs mix; a song whose worker died starts again.
 """
 
 from __future__ import annotations
