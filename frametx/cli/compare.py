@@ -57,6 +57,7 @@ def compare(
     refuse_missing([song])
 
     from frametx.disagreement import disputed_ranges, measure_disagreement  # noqa: PLC0415  (torch)
+    from frametx.naming import DEFAULT_NAME  # noqa: PLC0415  (mutagen)
     from frametx.separator import Separator  # noqa: PLC0415  (torch)
     from frametx.snapshots import model_names  # noqa: PLC0415  (torch)
 
@@ -85,7 +86,7 @@ def compare(
     _show(ranges)
     typer.echo("\nListen there. To redo a range with the model that takes most out of the instrumental:\n")
     chosen = {"-o": output, "--name": name, "--crop": crop, "--context": context, "--precision": precision}
-    defaults = (None, "auto", "{track}_{stem}")
+    defaults = (None, "auto", DEFAULT_NAME)
     given = [word for flag, value in chosen.items() if value not in defaults for word in (flag, str(value))]
     paths = {one.name: str(one.path) for one in separator.models}
     for one in ranges:

@@ -61,8 +61,8 @@ class Objective:
         """
         device = self.process.device
         # Apple's GPUs would go on reading these after they are gone, whose memory nothing holds (torch's issue 189690)
-        waits = device.type != "cuda"
-        stems, headroom_db = stems.to(device, non_blocking=not waits), headroom_db.to(device, non_blocking=not waits)
+        goes_on = device.type == "cuda"
+        stems, headroom_db = (x.to(device, non_blocking=goes_on) for x in (stems, headroom_db))
         with torch.no_grad():
             if phase.denoise:
                 stems = torch.stack([stems[:, 0], self._noise(stems[:, 0], first_number)], dim=1)
