@@ -76,7 +76,8 @@ def test_comments_and_the_persons_way_of_writing_times_survive(tmp_path):
     ("old", "new", "message"),
     [
         ('from = "1:10"', 'from = "2:10"', "section 1: it ends at 1:42.5, which is not after"),
-        ('to = "1:42.5"', 'to = "9:99"', "section 1: it ends after the song's end at 3:00"),
+        ('to = "1:42.5"', 'to = "9:59"', "section 1: it ends after the song's end at 3:00"),
+        ('to = "1:42.5"', 'to = "9:99"', "section 1 has to = '9:99'"),
         ('to = "1:42.5"', 'to = "soon"', "section 1 has to = 'soon'"),
         ('to = "1:42.5"', "", "section 1 lacks 'to'"),
         ('models = ["v8"]', 'modles = ["v8"]', "section 1 has an unknown entry 'modles'"),
