@@ -27,6 +27,11 @@ class FrametxError(Exception):
         self.hint = hint
 
 
+def reason_of(error: BaseException) -> str:
+    """Return what the system says went wrong ("No space left on device"), without number and path; else the first line."""
+    return getattr(error, "strerror", None) or str(error).partition("\n")[0]
+
+
 class UsageError(FrametxError):
     """Options that contradict each other or a value that cannot be meant; exit code 2."""
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from frametx.audio.tags import read_tags
-from frametx.errors import AudioError
+from frametx.errors import AudioError, reason_of
 from frametx.renaming import put_in_place
 
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"))
@@ -36,7 +36,7 @@ def copy_images(song_folder: Path, stem_folder: Path) -> int:
         except OSError as error:
             part.unlink(missing_ok=True)
             raise AudioError(
-                f"{image} cannot be copied to {stem_folder}: {error.strerror}", "free some space"
+                f"{image} cannot be copied to {stem_folder}: {reason_of(error)}", "free some space"
             ) from error
         n_copied += 1
     return n_copied

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from frametx import __version__
 from frametx.audio.tags import read_tags
-from frametx.errors import AudioError
+from frametx.errors import AudioError, reason_of
 from frametx.outputs import Stem
 from frametx.provenance import TAG, is_of_a_part, known_sha256
 
@@ -188,7 +188,7 @@ class Ledger:
             return
         except OSError as error:
             raise AudioError(
-                f"{self._path} cannot be read: {error.strerror}", "choose another output folder"
+                f"{self._path} cannot be read: {reason_of(error)}", "choose another output folder"
             ) from error
         for line in text.splitlines():
             with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # cut short, or not ours
@@ -211,7 +211,7 @@ class Ledger:
                 torn = file.tell() > 0 and _last_byte(file) != b"\n"
                 file.write((b"\n" if torn else b"") + json.dumps(values, separators=(",", ":")).encode("ascii") + b"\n")
         except OSError as error:
-            raise AudioError(f"{self._path} cannot be written: {error.strerror}", "free some space") from error
+            raise AudioError(f"{self._path} cannot be written: {reason_of(error)}", "free some space") from error
 
 
 def ledger_in(folder: Path) -> Ledger | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from frametx.errors import ManifestError, UsageError
+from frametx.errors import ManifestError, UsageError, reason_of
 from frametx.manifest_fields import Rule, check_preset, check_snapshot, check_table
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def read_manifest_file(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"cannot read the manifest {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise ManifestError(f"cannot read the manifest {path}: {reason_of(error)}") from error
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

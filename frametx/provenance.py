@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from frametx import __version__
-from frametx.errors import AudioError
+from frametx.errors import AudioError, reason_of
 from frametx.record import read_record
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def known_sha256(path: Path) -> str:
     try:
         status = path.stat()
     except OSError as error:
-        raise AudioError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise AudioError(f"{path} cannot be read: {reason_of(error)}") from error
     return _sha256(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, path)
 
 
@@ -128,7 +128,7 @@ def file_sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise AudioError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise AudioError(f"{path} cannot be read: {reason_of(error)}") from error
 
 
 def _digest(values: Any) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from frametx.errors import AudioError, UsageError
+from frametx.errors import AudioError, UsageError, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -206,7 +206,7 @@ class _Walk:
         try:
             entries = sorted(os.scandir(path), key=lambda entry: (entry.name.casefold(), entry.name))
         except OSError as error:
-            self._skip(path, f"the folder cannot be read: {error.strerror}")
+            self._skip(path, f"the folder cannot be read: {reason_of(error)}")
             return
         self._products.update(self._products_in(path))
         names = {entry.name for entry in entries}
@@ -247,7 +247,7 @@ def _why_not(entry: os.DirEntry[str]) -> str:
     try:
         mode = entry.stat().st_mode
     except OSError as error:
-        return "a link to nothing" if entry.is_symlink() else f"cannot be read: {error.strerror}"
+        return "a link to nothing" if entry.is_symlink() else f"cannot be read: {reason_of(error)}"
     if not stat.S_ISREG(mode):
         return "no regular file"
     return "" if os.access(entry.path, os.R_OK) else "may not be read"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from frametx.audio.pcm import quantise
 from frametx.audio.writer import StemWriter, WrittenStem
-from frametx.errors import AudioError, UsageError
+from frametx.errors import AudioError, UsageError, reason_of
 from frametx.naming import Naming, check_collisions
 from frametx.outputs import OutputOptions, Stem, bit_depth_for, refuse_own_song
 from frametx.songs import SongFile
@@ -77,7 +77,7 @@ def stem_targets(
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise AudioError(
-                f"the output folder {folder} cannot be made: {error.strerror}", "choose another with -o"
+                f"the output folder {folder} cannot be made: {reason_of(error)}", "choose another with -o"
             ) from error
     return targets
 

@@ -9,7 +9,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from frametx.download.claim import acquired
-from frametx.errors import ManifestError
+from frametx.errors import ManifestError, reason_of
 from frametx.manifest import user_manifest_path
 from frametx.manifest_fields import check_snapshot
 from frametx.renaming import write_whole
@@ -86,7 +86,7 @@ def _read(path: Path) -> tomlkit.TOMLDocument:
         document.add(tomlkit.comment("Own snapshots of frametx, laid over the models.toml that comes with it."))
         return document
     except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"cannot read the manifest {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise ManifestError(f"cannot read the manifest {path}: {reason_of(error)}") from error
     except TOMLKitError as error:
         raise ManifestError(f"{path} is not TOML: {error}", "correct it, or move it away") from error
 
@@ -114,5 +114,5 @@ def _write(path: Path, document: tomlkit.TOMLDocument) -> None:
 
 def _unwritable(path: Path, error: OSError) -> ManifestError:
     return ManifestError(
-        f"cannot write the manifest {path}: {error.strerror or error}", "name another file with FRAMETX_MODELS"
+        f"cannot write the manifest {path}: {reason_of(error)}", "name another file with FRAMETX_MODELS"
     )

@@ -11,7 +11,7 @@ import time
 import zlib
 from typing import TYPE_CHECKING
 
-from frametx.errors import AudioError
+from frametx.errors import AudioError, reason_of
 from frametx.process import is_running
 from frametx.renaming import put_in_place
 
@@ -53,7 +53,7 @@ class PartFile:
             self._file = self.path.open("xb+", buffering=1 << 18)
         except OSError as error:
             raise AudioError(
-                f"{target.parent} cannot be written to: {error.strerror or error}", hint="choose another output folder"
+                f"{target.parent} cannot be written to: {reason_of(error)}", hint="choose another output folder"
             ) from error
 
     def write(self, data: bytes) -> int:

@@ -16,7 +16,7 @@ from frametx.audio.downmix import SPEAKERS_BY_COUNT, describe_downmix, downmix_m
 from frametx.audio.ffmpeg import av_blocks, probe_with_av, speakers_of
 from frametx.audio.info import AudioInfo
 from frametx.audio.libsndfile import probe_with_soundfile, soundfile_blocks
-from frametx.errors import AudioError
+from frametx.errors import AudioError, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,7 +50,7 @@ def probe(path: Path) -> AudioInfo:
         raise AudioError(f"{path} does not exist", hint="check the spelling, and quote names with spaces") from error
     except OSError as error:
         raise AudioError(
-            f"{path} cannot be opened: {error.strerror or error}",
+            f"{path} cannot be opened: {reason_of(error)}",
             hint="check its permissions and its folder's",
         ) from error
     if info is None:

@@ -22,7 +22,7 @@ from frametx.audio.partfile import PartFile
 from frametx.audio.pcm import quantise, saturate
 from frametx.audio.resample import Resampler
 from frametx.audio.tags import Tags, write_tags
-from frametx.errors import AudioError
+from frametx.errors import AudioError, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -234,9 +234,8 @@ class StemWriter:
             raise self._failed(cause) from cause
 
     def _failed(self, cause: BaseException) -> AudioError:
-        reason = (cause.strerror if isinstance(cause, OSError) else None) or str(cause)
         return AudioError(
-            f"{self.target} could not be written: {reason}; the unfinished file is removed",
+            f"{self.target} could not be written: {reason_of(cause)}; the unfinished file is removed",
             hint="close the program that has it open, or choose another output folder"
             if isinstance(cause, PermissionError)
             else "free some space or choose another output folder",

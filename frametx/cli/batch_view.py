@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from frametx.cli.console import say, say_error
 from frametx.cli.progress import SongProgress, song_progress
 from frametx.clock import clock_text
+from frametx.errors import reason_of
 from frametx.events import Done, Event, Failed, Note, Progress, Skipped, Start, Summary
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class JsonView:
         except OSError as error:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if not isinstance(error, BrokenPipeError):  # whoever closed the pipe knows that
-                say(f"note: no more events can be written to stdout: {error.strerror or error}; the work goes on")
+                say(f"note: no more events can be written to stdout: {reason_of(error)}; the work goes on")
 
 
 @contextmanager

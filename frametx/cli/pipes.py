@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from frametx.errors import AudioError, UsageError
+from frametx.errors import AudioError, UsageError, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,7 +79,7 @@ def to_stdout(stem: Path) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise AudioError(f"stdout cannot be written: {error.strerror or error}", "free some space") from error
+        raise AudioError(f"stdout cannot be written: {reason_of(error)}", "free some space") from error
 
 
 def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
@@ -87,7 +87,7 @@ def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
         # what an interruption left open cannot be removed on Windows, which must not hide the interruption
         return tempfile.TemporaryDirectory(prefix="frametx-", ignore_cleanup_errors=True)
     except OSError as error:
-        raise AudioError(f"no temporary folder can be made: {error.strerror or error}", _OTHER_FOLDER) from error
+        raise AudioError(f"no temporary folder can be made: {reason_of(error)}", _OTHER_FOLDER) from error
 
 
 def _several() -> UsageError:
@@ -101,7 +101,7 @@ def _from_stdin(folder: Path) -> Path:
         with song.open("wb") as file:
             shutil.copyfileobj(stdin, file, 1 << 20)
     except OSError as error:
-        raise AudioError(f"stdin cannot be copied into {folder}: {error.strerror or error}", _OTHER_FOLDER) from error
+        raise AudioError(f"stdin cannot be copied into {folder}: {reason_of(error)}", _OTHER_FOLDER) from error
     if song.stat().st_size == 0:
         raise AudioError("nothing came from stdin", "pipe a song into it: frametx separate - < song.flac")
     return song

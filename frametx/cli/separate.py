@@ -16,7 +16,7 @@ from frametx.cli.console import say
 from frametx.cli.pipes import PIPE, open_stdin, refuse_several, to_stdout, without_pipes
 from frametx.cli.times import seconds_from
 from frametx.cli.window_options import window_options
-from frametx.errors import EXIT_FAILED, AudioError, UsageError
+from frametx.errors import EXIT_FAILED, AudioError, UsageError, reason_of
 from frametx.songs import find_songs, read_list, refuse_missing, refuse_playlists
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _inputs(named: list[Path] | None, list_file: Path | None) -> list[Path]:
         try:
             listed = open_stdin().read() if list_file == PIPE else list_file.read_bytes()
         except OSError as error:
-            raise AudioError(f"the list {list_file} cannot be read: {error.strerror}") from error
+            raise AudioError(f"the list {list_file} cannot be read: {reason_of(error)}") from error
         inputs += read_list(listed, list_file.parent)
     if not inputs:
         raise UsageError(

@@ -10,7 +10,7 @@ from urllib.request import url2pathname
 
 from frametx.download.job import Fetched
 from frametx.download.part import BLOCK, PartFile
-from frametx.errors import DownloadError
+from frametx.errors import DownloadError, reason_of
 
 if TYPE_CHECKING:
     from frametx.download.job import Job
@@ -54,4 +54,4 @@ def fetch_local(url: str, job: Job) -> Fetched:
                 raise DownloadError(f"{path} shrank while it was copied", "try again")
             return Fetched(size_bytes=size, sha256=part.sha256, vouched_by="nothing")
     except OSError as error:
-        raise DownloadError(f"cannot read {path}: {error.strerror or error}") from error
+        raise DownloadError(f"cannot read {path}: {reason_of(error)}") from error

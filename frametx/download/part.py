@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any, Self
 
 from frametx.download.job import amount
-from frametx.errors import DownloadError
+from frametx.errors import DownloadError, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -121,7 +121,7 @@ def unwritable(path: Path, error: OSError, *, kept: int = 0) -> DownloadError:
         kept_part = f"; the {amount(kept)} that were fetched are kept" if kept else ""
         return DownloadError(f"the disk is full at {path.parent}{kept_part}", hint)
     return DownloadError(
-        f"cannot write {path}: {error.strerror or error}", "put the cache elsewhere with FRAMETX_CACHE or --cache"
+        f"cannot write {path}: {reason_of(error)}", "put the cache elsewhere with FRAMETX_CACHE or --cache"
     )
 
 

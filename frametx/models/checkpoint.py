@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from frametx.errors import CheckpointError
+from frametx.errors import CheckpointError, reason_of
 from frametx.models.detect import architecture_of, network_class
 
 if TYPE_CHECKING:
@@ -75,9 +75,8 @@ def write_weights(path: Path, state: Mapping[str, Tensor], architecture: str) ->
         if fresh:
             with suppress(OSError):
                 path.unlink()
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise CheckpointError(
-            f"cannot write {path}: {reason}", "is there room, and may the folder be written?"
+            f"cannot write {path}: {reason_of(error)}", "is there room, and may the folder be written?"
         ) from error
 
 
@@ -203,7 +202,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             head = file.read(HEAD)
         payload = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path, head)
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise CheckpointError(f"{path} cannot be read: {reason_of(error)}") from error
     tensors = _without_prefixes(_unwrapped(payload))
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors", "give a state dict saved by torch.save or as safetensors")

@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from frametx.errors import TrainingError
+from frametx.errors import TrainingError, reason_of
 from frametx.training.config import Source, TrainingConfig
 
 
@@ -22,7 +22,7 @@ def read_config(path: Path) -> TrainingConfig:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise TrainingError(f"the config {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise TrainingError(f"the config {path} cannot be read: {reason_of(error)}") from error
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from frametx.device import is_out_of_memory
-from frametx.errors import TrainingError
+from frametx.errors import TrainingError, reason_of
 from frametx.training.adversary import Adversary
 from frametx.training.augment import Augmenter
 from frametx.training.checkpoints import BEST, LAST, MODEL, export, load_state, restore, save_state
@@ -307,7 +307,7 @@ def train(
     except OSError as error:
         where = error.filename or config.output
         raise TrainingError(
-            f"{where}: {error.strerror or error}",
+            f"{where}: {reason_of(error)}",
             "once that is mended, the same command goes on from the last checkpoint",
         ) from error
     return {"step": trainer.step, "model": config.output / MODEL}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
-from frametx.errors import TrainingError
+from frametx.errors import TrainingError, reason_of
 from frametx.pairs import find_pairs, read_sum
 from frametx.renaming import put_in_place
 from frametx.songs import SUFFIXES, files_below
@@ -212,7 +212,7 @@ def _decoded(paths: tuple[Path, ...], cache: Path, on_file: Callable[[Path], Non
         put_in_place(part, target)
     except OSError as error:
         raise TrainingError(
-            f"{path} cannot be decoded into {cache}: {error.strerror or error}",
+            f"{path} cannot be decoded into {cache}: {reason_of(error)}",
             "make room (10 MB a minute of stereo), or name another folder as data.cache",
         ) from error
     finally:
