@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from frametx.errors import UsageError
+
 
 def parse_clock(text: str) -> float | None:
     """Seconds, or None when the text is no time."""
@@ -30,3 +32,18 @@ def clock_text(seconds: float, digits: int = 3) -> str:
     whole, _, decimals = text.partition(".")
     text = whole.zfill(2) + (f".{decimals}" if decimals else "")
     return f"{hours}:{minutes:02}:{text}" if hours else f"{minutes}:{text}"
+
+
+def check_range(start_seconds: float, end_seconds: float, song_seconds: float, what: str) -> None:
+    """Refuse a range that is empty or not inside the song.
+
+    Raises:
+        UsageError: With the song's length.
+    """
+    if end_seconds <= start_seconds:
+        raise UsageError(f"{what} ends at {clock_text(end_seconds)}, which is not after its beginning")
+    end = clock_text(song_seconds)
+    if start_seconds >= song_seconds:
+        raise UsageError(f"{what} begins after the song's end at {end}", "choose an earlier one")
+    if end_seconds > song_seconds + 0.5:  # who types the length shown by a player means the end
+        raise UsageError(f"{what} ends after the song's end at {end}", f"end it at {end}")

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 from frametx.audio.reader import SongReader
-from frametx.clock import clock_text
-from frametx.errors import UsageError
+from frametx.clock import check_range, clock_text
 from frametx.sections import separate_span, span_with_context
 from frametx.spectrum import SAMPLE_RATE
 from frametx.splice import Span
@@ -141,12 +140,10 @@ def measure_disagreement(
     with SongReader(song) as reader:
         survey = separator.survey(reader)
         rate = reader.sample_rate
-    start, stop = (0.0, survey.n_samples / rate) if section is None else section
-    if not 0 <= start < stop or start * rate >= survey.n_samples:
-        raise UsageError(
-            f"the section {clock_text(start)} - {clock_text(stop)} is not inside {song}, which is "
-            f"{clock_text(survey.n_samples / rate)} long"
-        )
+    seconds = survey.n_samples / rate
+    start, stop = (0.0, seconds) if section is None else section
+    if section is not None:
+        check_range(start, stop, seconds, f"the section {clock_text(start)} - {clock_text(stop)}")
     span = Span(start=round(start * rate), stop=min(survey.n_samples, round(stop * rate)))
     seen = span_with_context(span, separator.networks, separator.windows, survey.n_samples, rate)
     meter = DisagreementMeter()

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from frametx.clock import clock_text
-from frametx.errors import UsageError
 from frametx.windows import WindowOptions
 
 if TYPE_CHECKING:
@@ -120,19 +119,3 @@ def section_values(section: Section) -> dict[str, Any]:
         "checkpoints": dict(section.checkpoints) or None,
     }
     return {key: value for key, value in values.items() if value is not None}
-
-
-def check_range(section: Section, seconds: float, what: str) -> None:
-    """Refuse a section that is empty or not inside the song.
-
-    Raises:
-        UsageError: With the song's length.
-    """
-    if section.end_seconds <= section.start_seconds:
-        raise UsageError(f"{what} ends at {clock_text(section.end_seconds)}, which is not after its beginning")
-    if section.start_seconds >= seconds:
-        raise UsageError(f"{what} begins after the song's end at {clock_text(seconds)}", "choose an earlier one")
-    if section.end_seconds > seconds + 0.5:  # who types the length shown by a player means the end
-        raise UsageError(
-            f"{what} ends after the song's end at {clock_text(seconds)}", f"end it at {clock_text(seconds)}"
-        )

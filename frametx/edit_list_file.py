@@ -15,10 +15,10 @@ from typing import Any
 import tomlkit
 import tomlkit.exceptions
 
-from frametx.clock import parse_clock
-from frametx.edit_list import EditList, Section, SongFacts, StemFile, check_range, section_values
+from frametx.clock import check_range, parse_clock
+from frametx.edit_list import EditList, Section, SongFacts, StemFile, section_values
 from frametx.ensemble import Rule
-from frametx.errors import EditListError, UsageError
+from frametx.errors import EditListError, UsageError, reason_of
 from frametx.outputs import Stem
 from frametx.renaming import write_whole
 from frametx.windows import WindowOptions
@@ -74,7 +74,7 @@ def text_of(path: Path) -> str | None:
         return None
     except OSError as error:
         raise EditListError(
-            f"{path} cannot be read: {error.strerror or error}", "name the <track>.frametx.toml of a song"
+            f"{path} cannot be read: {reason_of(error)}", "name the <track>.frametx.toml of a song"
         ) from error
 
 
@@ -92,7 +92,7 @@ def write_edit_list(edits: EditList) -> EditList:
     try:
         write_whole(path, text, _NOT_TEXT)
     except (OSError, UnicodeEncodeError) as error:
-        raise EditListError(f"{path} cannot be written: {getattr(error, 'strerror', None) or error}") from error
+        raise EditListError(f"{path} cannot be written: {reason_of(error)}") from error
     return replace(edits, text=text)
 
 
@@ -252,7 +252,7 @@ def _section(path: Path, number: int, values: Any, song: SongFacts) -> Section:
             precision=table.take("precision", str, default="auto"),
             checkpoints=table.take("checkpoints", dict, default={}),
         )
-        check_range(section, song.seconds, "it")
+        check_range(section.start_seconds, section.end_seconds, song.seconds, "it")
     except UsageError as error:
         raise EditListError(f"{path}: {name}: {error.message}", error.hint) from error
     return section

@@ -18,9 +18,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from frametx.audio.writer import WrittenStem
-from frametx.edit_list import EditList, Section, StemFile, check_range
+from frametx.clock import check_range
+from frametx.edit_list import EditList, Section, StemFile
 from frametx.edit_list_file import text_of, write_edit_list
-from frametx.errors import AudioError, EditListError, UsageError
+from frametx.errors import AudioError, EditListError, UsageError, reason_of
 from frametx.finished_song import work_folder
 from frametx.outputs import Stem
 from frametx.provenance import known_sha256
@@ -71,7 +72,7 @@ def redo_sections(
     """
     ordered = sorted(sections, key=lambda section: section.start_seconds)
     for section in ordered:
-        check_range(section, edits.song.seconds, f"the section {section}")
+        check_range(section.start_seconds, section.end_seconds, edits.song.seconds, f"the section {section}")
     for left, right in itertools.pairwise(ordered):
         if right.start_seconds < left.end_seconds:
             raise UsageError(f"the sections {left} and {right} overlap", "join them, or redo one after the other")
@@ -118,7 +119,7 @@ def render(
         ) from None
     except OSError as error:
         name = error.filename or folder
-        raise AudioError(f"{name}: {error.strerror or error}", "check the folder's permissions and space") from error
+        raise AudioError(f"{name}: {reason_of(error)}", "check the folder's permissions and space") from error
 
 
 @contextlib.contextmanager
@@ -255,7 +256,7 @@ class _Rendering:
                 put_in_place(path, stems[stem].path)
             except OSError as error:
                 raise AudioError(
-                    f"{stems[stem].path} cannot be replaced: {error.strerror or error}",
+                    f"{stems[stem].path} cannot be replaced: {reason_of(error)}",
                     f"see to that, or close the program that uses it; then `frametx render {self.edits.path}` "
                     "makes both stems",
                 ) from error

@@ -16,7 +16,7 @@ from frametx.audio.tags import read_tags
 from frametx.disagreement import disputed_ranges
 from frametx.edit_list import EditList, section_values
 from frametx.edit_list_file import read_edit_list
-from frametx.errors import AudioError, EditListError, FrametxError, UsageError
+from frametx.errors import AudioError, EditListError, FrametxError, UsageError, reason_of
 from frametx.finished_song import edit_list_path
 from frametx.ledger import ledgers_above
 from frametx.naming import Naming
@@ -141,7 +141,7 @@ def write_report(
         write_whole(report.page, page, "replace")
     except OSError as error:
         raise AudioError(
-            f"the report cannot be written to {folder}: {error.strerror or error}", "choose another folder with -o"
+            f"the report cannot be written to {folder}: {reason_of(error)}", "choose another folder with -o"
         ) from error
     return report
 
@@ -226,7 +226,10 @@ def _are_there(stems: Mapping[Stem, Path]) -> bool:
 
 
 def _incomplete(folder: Path, track: str) -> AudioError:
-    return AudioError(f"{folder} does not hold both stems of {track}", "a report needs the instrumental and the vocals")
+    return AudioError(
+        f"{folder} does not hold both stems of {track}",
+        "a report is of stems, an instrumental and vocals: name one of them, or their folder",
+    )
 
 
 def _origin(stem: Path) -> dict[str, Any]:

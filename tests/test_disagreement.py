@@ -91,8 +91,10 @@ def test_an_ensemble_is_measured_while_it_separates(tiny_checkpoint, tmp_path):
     assert profile.start_seconds == pytest.approx(1.0, abs=0.01)
     assert len(profile.spread) * profile.frame_seconds == pytest.approx(0.5, abs=0.01)
     assert profile.spread.min() > 0
-    with pytest.raises(UsageError, match="is not inside"):
+    with pytest.raises(UsageError, match="begins after the song's end at 0:03"):
         measure_disagreement(separator, tmp_path / "song.flac", (3.5, 4.0))
+    with pytest.raises(UsageError, match="ends after the song's end at 0:03"):
+        measure_disagreement(separator, tmp_path / "song.flac", (1.0, 99.0))
 
 
 def test_a_long_song_is_compared_in_constant_memory(tiny_checkpoint, tmp_path, monkeypatch):
