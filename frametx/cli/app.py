@@ -22,7 +22,7 @@ from frametx.cli.redo import redo, render
 from frametx.cli.report import report
 from frametx.cli.separate import separate
 from frametx.cli.train import train
-from frametx.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, FrametxError, UsageError
+from frametx.errors import EXIT_FAILED, EXIT_USAGE, FrametxError, UsageError
 
 app = typer.Typer(
     name="frametx",
@@ -68,8 +68,6 @@ def main() -> None:
             stream.reconfigure(errors="surrogateescape" if stream.encoding.lower() == "utf-8" else "backslashreplace")
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
     except FrametxError as error:
         sys.stderr.write(f"error: {error.message}\n")
         if error.hint:

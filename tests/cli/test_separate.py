@@ -367,6 +367,18 @@ def test_interrupting_exits_with_130_and_leaves_nothing(frametx_process, make_so
     assert not list(tmp_path.glob("separated/*"))
 
 
+def test_interrupting_the_start_leaves_no_traceback(tmp_path):
+    """Ctrl-C while the command line itself is being loaded."""
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt", "utf-8")
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nimport frametx.cli as c; c.main()",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_help_does_not_import_torch():
     """The command line starts fast: torch is imported by the commands that need it."""
     code = "import sys; sys.argv = ['frametx', '--help']\nimport frametx.cli\n"
