@@ -20,6 +20,7 @@ from frametx.edit_list_file import read_edit_list, text_of
 from frametx.errors import AudioError, EditListError, UsageError
 from frametx.naming import DEFAULT_NAME, Naming
 from frametx.outputs import Stem
+from frametx.paths import absolute_path
 from frametx.provenance import TAG, known_sha256
 from frametx.songs import SongFile
 
@@ -70,7 +71,7 @@ def _is_of_others(path: Path, stems: Mapping[Stem, Path]) -> bool:
 
 
 def _without_suffix(path: Path) -> Path:
-    return Path(os.path.abspath(path)).with_suffix("")  # noqa: PTH100  (Path.resolve() would follow links)
+    return absolute_path(path).with_suffix("")
 
 
 def work_folder(edits: EditList) -> Path:

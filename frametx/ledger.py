@@ -18,6 +18,7 @@ from frametx import __version__
 from frametx.audio.tags import read_tags
 from frametx.errors import AudioError, reason_of
 from frametx.outputs import Stem
+from frametx.paths import absolute_path, with_parents
 from frametx.provenance import TAG, is_of_a_part, known_sha256
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class _Entry:
         A song that was moved, alone or with its library, has left nothing behind.
         """
         path = self.song_path
-        if path is None or path == Path(os.path.abspath(song)):  # noqa: PTH100  (Path.resolve() would follow links)
+        if path is None or path == absolute_path(song):
             return None
         try:
             return path if path.is_file() and not path.samefile(song) else None
@@ -131,7 +132,7 @@ class Ledger:
 
     def products(self) -> set[Path]:
         """The stems that the ledger knows and what their videos would be called, as absolute paths."""
-        folder = Path(os.path.abspath(self._folder))  # noqa: PTH100  (Path.resolve() would follow links)
+        folder = absolute_path(self._folder)
         stems = {folder / name for name in self._entries}
         videos = {stem.with_suffix(suffix) for stem in stems for suffix in _VIDEO_SUFFIXES}
         songs = {entry.song_path.name for entry in self._entries.values() if entry.song_path}  # wherever they are now
@@ -151,7 +152,7 @@ class Ledger:
         self._append(
             {
                 "song": {
-                    "path": os.path.abspath(song),  # noqa: PTH100  (Path.resolve() would follow links)
+                    "path": str(absolute_path(song)),
                     "size": status.st_size,
                     "mtime_ns": status.st_mtime_ns,
                     "sha256": song_sha256,
@@ -224,8 +225,7 @@ def ledger_in(folder: Path) -> Ledger | None:
 
 def ledgers_above(folder: Path) -> list[Ledger]:
     """The ledgers of a folder and of those it lies in: an output folder has stems in folders, too."""
-    folders = (folder, *Path(os.path.abspath(folder)).parents)  # noqa: PTH100  (Path.resolve() would follow links)
-    return [ledger for one in folders if (ledger := ledger_in(one)) is not None]
+    return [ledger for one in with_parents(folder) if (ledger := ledger_in(one)) is not None]
 
 
 def products_in(folder: Path) -> set[Path]:

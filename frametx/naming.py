@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from frametx.audio.tags import Tags, read_tags
 from frametx.errors import UsageError
+from frametx.paths import absolute_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -143,7 +144,7 @@ def _values(song: Path, stem: Stem, extension: str, tags: Tags) -> dict[str, str
     return {
         "track": song.stem,
         "stem": stem.label,
-        "dir": Path(os.path.abspath(song)).parent.name,  # noqa: PTH100  (Path.resolve() would follow links)
+        "dir": absolute_path(song).parent.name,
         "ext": extension,
         "trackext": song.suffix.removeprefix("."),
         "artist": tags.first("artist") or "Unknown Artist",
@@ -188,7 +189,7 @@ def check_collisions(
 
 
 def _as_the_system_sees(path: Path) -> str:
-    text = os.path.abspath(path)  # noqa: PTH100  (Path.resolve() would ask the disk about every name)
+    text = str(absolute_path(path))
     return (
         text if os.name == "posix" and os.uname().sysname != "Darwin" else unicodedata.normalize("NFC", text).casefold()
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from frametx.finished_song import edit_list_path
 from frametx.ledger import ledgers_above
 from frametx.naming import Naming
 from frametx.outputs import Stem
+from frametx.paths import with_parents
 from frametx.provenance import TAG, is_of_a_part, known_sha256
 from frametx.renaming import write_whole
 from frametx.report_audio import audio_sources
@@ -210,7 +210,7 @@ def _edits_of(song: Path, stems: Mapping[Stem, Path]) -> EditList | None:
 def _list_of(song: Path, stems: Mapping[Stem, Path]) -> Path | None:
     """The file of the edit list of stems: beside them, or in an output folder above, below which --name made folders."""
     folder = stems[Stem.VOCALS].parent
-    for output in (folder, *Path(os.path.abspath(folder)).parents):  # noqa: PTH100  (Path.resolve() would follow links)
+    for output in with_parents(folder):
         path = edit_list_path(song, output, stems)
         if path.is_file():
             return path

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from frametx.errors import AudioError, UsageError, reason_of
+from frametx.paths import absolute_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -125,7 +126,7 @@ def find_songs(
         # a name too long for any file is no folder; Path.is_dir() would raise
         found = walk.folder(path, PurePath()) if os.path.isdir(path) else iter([SongFile(path=path)])  # noqa: PTH112
         for song in found:
-            songs.setdefault(Path(os.path.abspath(song.path)), song)  # noqa: PTH100  (Path.resolve() would follow links)
+            songs.setdefault(absolute_path(song.path), song)
     if not songs:
         raise _nothing_found(inputs, walk, recursive=recursive)
     return Listing(songs=tuple(songs.values()), skipped=tuple(walk.skipped))
@@ -228,7 +229,7 @@ class _Walk:
         path = Path(entry.path)
         if path.suffix.lower() not in SUFFIXES:
             return False
-        if Path(os.path.abspath(path)) in self._products:  # noqa: PTH100  (Path.resolve() would follow links)
+        if absolute_path(path) in self._products:
             self.n_products += 1
             return False
         reason = _why_not(entry)
