@@ -97,6 +97,7 @@ class _HttpDownload:
             if reply.status_code == 416:
                 return self._beyond_the_end(reply)
             body = self._body_of(reply)
+            self._admit(body.total)
             if body.start == 0 and self._part.offset:
                 self._job.on_note("the server starts over; the part is dropped")
                 self._part.start_over()
@@ -108,12 +109,16 @@ class _HttpDownload:
             raise Passing(f"{self._host} closed the connection after {amount(self._part.offset)}")
         return True
 
-    def _take(self, reply: requests.Response, total: int | None) -> None:
-        """Write a body into the part file, within the bounds."""
+    def _admit(self, total: int | None) -> None:
+        """Refuse a size that cannot be right, while the part is as it was."""
         limit = self._job.limit_bytes
         if total is not None and total > limit:
             raise DownloadError(f"{self._url} has {total} bytes; at most {limit} are expected", "check the link")
-        self._job.admit(total, self._part.offset)
+        self._job.admit(total, self._part.size_on_disk)
+
+    def _take(self, reply: requests.Response, total: int | None) -> None:
+        """Write a body into the part file, within the bounds."""
+        limit = self._job.limit_bytes
         for data in self._pieces(reply):
             if self._part.offset + len(data) > (limit if total is None else total):
                 raise DownloadError(f"{self._url} sends more bytes than expected", "check the link")
@@ -168,6 +173,8 @@ class _HttpDownload:
         """Keep what tells later whether the file is still the same. A weak ETag may not be used for that."""
         tag = reply.headers.get("ETag", "")
         validator = tag if tag.startswith('"') else reply.headers.get("Last-Modified")
+        if self._part.offset == 0:
+            self._part.finish()  # a later run takes all that is there for bytes of this file
         if validator != self._validator or self._part.offset == 0:
             self._validator = validator
             write_state(self._part.path, {"url": self._url, "validator": validator})

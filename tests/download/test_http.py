@@ -74,6 +74,15 @@ def test_a_changed_file_is_fetched_from_the_beginning(files, job, checkpoint, no
     assert any("starts over" in note for note in notes)
 
 
+def test_of_a_changed_file_that_is_cut_nothing_old_stays_either(files, job, checkpoint):
+    """Stopped soon after it started over, the part is as long as what it has of the new file, not as the old one."""
+    begin(files, job)
+    files.body, files.headers = checkpoint[::-1], {"ETag": '"two"'}
+    begin(files, job, cut=65_536)
+    fetch_http(files.url + "/a", task := job())
+    assert task.part.read_bytes() == checkpoint[::-1]
+
+
 @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"weak"'}])
 def test_without_a_strong_validator_a_part_is_not_trusted(files, job, checkpoint, headers):
     """A weak tag or none may not be used to go on: the download starts over."""
