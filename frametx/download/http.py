@@ -152,6 +152,10 @@ class _HttpDownload:
             if match is None or match[1] is None or int(match[1]) != self._part.offset:
                 self._part.start_over()
                 raise Passing(f"{self._host} sent another part than was asked for")
+            if self._is_of_another_file(reply):
+                self._part.start_over()
+                self._validator = None
+                raise Passing(f"{self._host} has another file by now; starting over")
             return _Body(start=self._part.offset, total=count_of(match[3]))
         meaning = {401: "wants a password", 403: "refuses", 404: "does not have the file", 410: "has the file no more"}
         raise DownloadError(
@@ -169,12 +173,23 @@ class _HttpDownload:
         self._validator = None
         raise Passing(f"{self._host} has a shorter file than the part; starting over")
 
+    def _is_of_another_file(self, reply: requests.Response) -> bool:
+        """Whether a rest does not belong to the part: not every server that sends ranges heeds If-Range."""
+        if self._validator is None:
+            return False
+        name = "ETag" if self._validator.startswith('"') else "Last-Modified"
+        return reply.headers.get(name, self._validator) != self._validator
+
     def _remember(self, reply: requests.Response) -> None:
-        """Keep what tells later whether the file is still the same. A weak ETag may not be used for that."""
+        """Keep what tells later whether the file is still the same. A weak ETag may not be used for that.
+
+        A rest need not repeat what the server was asked by.
+        """
+        if self._part.offset and self._validator:
+            return
         tag = reply.headers.get("ETag", "")
         validator = tag if tag.startswith('"') else reply.headers.get("Last-Modified")
         if self._part.offset == 0:
             self._part.finish()  # a later run takes all that is there for bytes of this file
-        if validator != self._validator or self._part.offset == 0:
-            self._validator = validator
-            write_state(self._part.path, {"url": self._url, "validator": validator})
+        self._validator = validator
+        write_state(self._part.path, {"url": self._url, "validator": validator})

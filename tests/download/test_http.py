@@ -83,6 +83,25 @@ def test_of_a_changed_file_that_is_cut_nothing_old_stays_either(files, job, chec
     assert task.part.read_bytes() == checkpoint[::-1]
 
 
+def test_a_rest_of_another_file_is_not_put_to_the_part(files, job, checkpoint):
+    """A server that does not know If-Range sends the rest of whatever is there now; its tag tells."""
+    begin(files, job)
+    files.body, files.headers, files.conditions = checkpoint[::-1], {"ETag": '"two"'}, False
+    fetch_http(files.url + "/a", task := job())
+    assert task.part.read_bytes() == checkpoint[::-1]
+
+
+def test_a_rest_need_not_repeat_the_date(files, job, checkpoint):
+    """In answer to If-Range servers should leave out what the client has: a second cut is gone on after, too."""
+    files.headers = {"Last-Modified": "Sun, 22 Nov 2026 10:00:00 GMT"}
+    begin(files, job)
+    rest = {"Content-Range": f"bytes {HALF}-{len(checkpoint) - 1}/{len(checkpoint)}"}
+    files.script = [Reply(status=206, headers=rest, body=checkpoint[HALF:], cut_after=HALF // 2)]
+    fetch_http(files.url + "/a", task := job())
+    assert task.part.read_bytes() == checkpoint
+    assert files.asked[-1].headers["range"] == f"bytes={HALF + HALF // 2}-"
+
+
 @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"weak"'}])
 def test_without_a_strong_validator_a_part_is_not_trusted(files, job, checkpoint, headers):
     """A weak tag or none may not be used to go on: the download starts over."""
