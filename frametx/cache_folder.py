@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 State = Literal["bundled", "cached", "partial", "missing", "damaged"]
 SUFFIXES = (".safetensors", ".pth")
-CONVERTED_FROM = "sha256:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +97,7 @@ class CacheFolder:
         if size != record.size_bytes:
             return f"{path} has {size} bytes; it had {record.size_bytes} when it was verified"
         pinned = self.snapshot.sha256
-        if pinned is not None and pinned not in (record.sha256, record.source.removeprefix(CONVERTED_FROM)):
+        if pinned is not None and pinned not in (record.sha256, record.original_sha256):
             return f"{path} has the digest {record.sha256}; {self.snapshot.origin} expects {pinned}"
         return ""
 
@@ -113,11 +112,11 @@ class CacheFolder:
         return None
 
     def present_sha256(self) -> str | None:
-        """Return the recorded digest of the file that is there, whoever vouches for it."""
+        """Return the recorded digest of the checkpoint that is there, whoever vouches for it."""
         for path in self.files:
             record = read_record(path)
             if record is not None and not self.problem_of(path):
-                return record.source.removeprefix(CONVERTED_FROM) if record.vouched == "converted" else record.sha256
+                return record.original_sha256
         return None
 
     def install(self, finished: Path, *, source: str, sha256: str, vouched: Vouched) -> Path:

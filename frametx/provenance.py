@@ -91,12 +91,14 @@ def is_of_a_part(parameters: Mapping[str, Any]) -> bool:
 def checkpoint_sha256(path: Path) -> str:
     """The digest of a checkpoint: from its record in the cache, else computed, once a process.
 
+    A conversion has that of the file it was made from: with the same tensors it gives the same stems.
+
     Raises:
         AudioError: It cannot be read.
     """
     record = read_record(path)
     if record is not None:
-        return record.sha256
+        return record.original_sha256
     return known_sha256(path)
 
 

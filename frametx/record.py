@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Vouched = Literal["pinned", "first use", "imported", "converted"]
+CONVERTED_FROM = "sha256:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +37,12 @@ class Record:
     sha256: str
     vouched: Vouched
     when: str
+
+    @property
+    def original_sha256(self) -> str:
+        """The digest of the checkpoint that the tensors came in: of this file, or of the one it was converted from."""
+        converted_from = self.source.removeprefix(CONVERTED_FROM) if self.vouched == "converted" else ""
+        return converted_from or self.sha256
 
 
 def record_path(file: Path) -> Path:

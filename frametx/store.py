@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from frametx.cache_folder import (
-    CONVERTED_FROM,
     CacheFolder,
     Status,
     bundled_path,
@@ -24,7 +23,7 @@ from frametx.download.fetch import fetch
 from frametx.download.job import Job
 from frametx.download.part import PartFile
 from frametx.errors import UsageError
-from frametx.record import read_record
+from frametx.record import CONVERTED_FROM, read_record
 from frametx.sources import admit, fetch_from, limit_bytes, wrong_digest
 
 if TYPE_CHECKING:
@@ -203,7 +202,7 @@ class Store:
                     file.reread_all()
                     file.finish()
                     digest = file.sha256
-                source = CONVERTED_FROM + (record.sha256 if record is not None else "")
+                source = CONVERTED_FROM + (record.original_sha256 if record is not None else "")
                 return folder.install(part, source=source, sha256=digest, vouched="converted")
             finally:
                 part.unlink(missing_ok=True)

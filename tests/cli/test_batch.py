@@ -234,6 +234,15 @@ def test_work_on_stems_outlives_a_change_of_the_song(frametx, library, tiny_chec
     assert frametx(*run, "--overwrite").code == 0
 
 
+def test_converting_the_model_leaves_done_what_is_done(frametx, make_song, tiny_checkpoint, tmp_path):
+    """The tensors are the same: a library that was separated before is not separated once more."""
+    run = ("separate", make_song(tmp_path / "song.wav", seconds=0.2), "-m", "mine", "--json")
+    assert frametx("models", "import", tiny_checkpoint, "--as", "mine").code == 0
+    assert events_of(frametx(*run))[-1]["done"] == 1
+    assert frametx("models", "convert", "mine").code == 0
+    assert events_of(frametx(*run))[-1]["skipped"] == 1
+
+
 def test_two_songs_from_stdin_are_separated_one_after_the_other(frametx, two_albums, tiny_checkpoint, monkeypatch):
     """All of them are called stdin, and none is there any more when the next one comes."""
     for path in two_albums:
