@@ -77,7 +77,7 @@ def _fetch_one(folder: CacheFolder, source: str, job: Job) -> Path:
     if snapshot.sha256 is None and fetched.vouched_by == "mac":
         job.on_note(
             f"the file matches the code in its link; no digest of {snapshot.name!r} was ever published. "
-            f'To pin it, write into your models.toml: [snapshots."{snapshot.name}"] sha256 = "{fetched.sha256}"'
+            f'To pin it, write into your models.toml:\n[snapshots."{snapshot.name}"]\nsha256 = "{fetched.sha256}"'
         )
     vouched: Vouched = "pinned" if snapshot.sha256 else "first use"
     return folder.install(job.part, source=source, sha256=fetched.sha256, vouched=vouched)

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import threading
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -77,12 +78,13 @@ def test_files_get_the_permissions_of_the_umask(store, snapshot):
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_first_use_is_said_with_the_line_to_pin(store, snapshot, checkpoint):
-    """Where no digest is known, MEGA's code vouches, and the digest is shown for the manifest."""
+def test_a_first_use_is_said_with_the_lines_to_pin(store, snapshot, checkpoint):
+    """Where no digest is known, MEGA's code vouches, and the digest is shown as the manifest takes it."""
     notes = []
     store.fetch(snapshot, on_note=notes.append)
     assert store.status(snapshot).vouched == "first use"
-    assert any(f'sha256 = "{sha256(checkpoint)}"' in note for note in notes)
+    lines = next(note for note in notes if "To pin it" in note).partition("\n")[2]
+    assert tomllib.loads(lines) == {"snapshots": {"v10": {"sha256": sha256(checkpoint)}}}
     pinned = replace(snapshot, sha256=sha256(checkpoint))
     assert store.status(pinned).vouched == "pinned"
 
