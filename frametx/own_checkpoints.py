@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from frametx.cache_folder import digest_of
 from frametx.errors import CheckpointError, UsageError
 from frametx.manifest import Snapshot
-from frametx.manifest_fields import NAME_RULE, is_name
+from frametx.manifest_fields import NAME_RULE, SNAPSHOT_KEYS, is_name
 from frametx.models.checkpoint import network_for, read_shapes, read_state, write_weights
 from frametx.user_manifest import write_snapshot
 
@@ -180,11 +180,16 @@ def add_snapshot(
         on_note: Told what a person may want to know.
 
     Raises:
-        UsageError: The name is taken or cannot be used, or nothing vouches for the source.
+        UsageError: The name is taken or cannot be used, the digest is none, or nothing vouches for the source.
         CheckpointError: It is no checkpoint, holds code, or is of no known architecture; it is removed again.
         DownloadError: It cannot be fetched.
     """
     check_new_name(name, manifest)
+    if sha256 is not None:
+        is_digest, expected = SNAPSHOT_KEYS["sha256"]
+        if not is_digest(sha256):
+            raise UsageError(f"--sha256 must be {expected}; it is {sha256!r}", "copy it from where the file is offered")
+        sha256 = sha256.lower()
     if source.startswith("http:") and sha256 is None:
         raise UsageError(f"nothing vouches for {source}", "give its digest with --sha256, or use https")
     wanted = Snapshot(name=name, sources=(source,), sha256=sha256, origin="--sha256")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import zipfile
@@ -198,6 +199,20 @@ def test_a_checkpoint_from_anywhere_gets_a_name(store, mega, tiny_checkpoint):
     assert (entry.architecture, entry.sources, entry.sizes) == ("v10", (link,), SIZES)
     assert store.path_of(entry) == path
     assert store.status(entry).vouched == "pinned"
+
+
+def test_a_digest_may_be_written_in_capitals(store, tiny_checkpoint):
+    """As PowerShell's Get-FileHash writes it."""
+    digest = hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
+    add("theirs", tiny_checkpoint.as_uri(), store, sha256=digest.upper())
+    assert load_manifest().snapshot("theirs").sha256 == digest
+
+
+def test_what_cannot_be_a_digest_is_said_before_anything_is_fetched(store, files):
+    """A digit too few is found at once, not behind two downloads."""
+    with pytest.raises(UsageError, match="64 hexadecimal digits"):
+        add("theirs", files.url + "/x.pth", store, sha256="0" * 63)
+    assert not files.asked
 
 
 def test_what_is_not_usable_is_not_added(store, files, mega, tmp_path):
