@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from frametx.errors import ManifestError
+from frametx.download.links import kind_of_source, parse_mega_link
+from frametx.errors import DownloadError, ManifestError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 ARCHITECTURES = ("v1", "v2b", "v4", "v6", "v7", "v8", "v9", "v10", "gan-v1", "libft2", "mini")
-SCHEMES = ("https", "http", "file")
 Rule = Literal["min", "max", "mean", "median"]
 RULES: tuple[str, ...] = get_args(Rule)
 CHECKPOINT_SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
@@ -46,10 +46,12 @@ def _is_source(value: Any) -> bool:
     if not isinstance(value, str):
         return False
     try:
-        parts = urlsplit(value)
-    except ValueError:
+        kind = kind_of_source(value)
+        if kind == "mega":
+            parse_mega_link(value)
+    except (ValueError, DownloadError):
         return False
-    return parts.scheme in SCHEMES and bool(parts.netloc if parts.scheme != "file" else parts.path)
+    return kind != "file" or bool(urlsplit(value).path)
 
 
 def _is_list(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -67,7 +69,10 @@ SNAPSHOT_KEYS: Mapping[str, Check] = {
         lambda value: isinstance(value, dict) and all(map(_is_size, value.values())),
         "a table of the network's constructor values",
     ),
-    "sources": (_is_list(_is_source), "a list of links: a MEGA link, https://..., http://... or file:///..."),
+    "sources": (
+        _is_list(_is_source),
+        "a list of links: https://mega.nz/file/HANDLE#KEY, https://..., http://... or file:///...",
+    ),
     "bundled": (
         lambda value: isinstance(value, str) and _FILE_NAME.fullmatch(value) is not None,
         "the name of a file inside the package, without folders",

@@ -181,6 +181,16 @@ WRONG = {
     "wrong type": ("[snapshots.v10]\nsources = 5", "`sources` must be a list of links", None),
     "no link": ('[snapshots.v10]\nsources = ["v10.pth"]', "`sources` must be a list of links", None),
     "other scheme": ('[snapshots.v10]\nsources = ["ftp://host/x"]', "`sources` must be a list of links", None),
+    "a folder of MEGA": (
+        '[snapshots.a]\nsources = ["https://mega.nz/folder/AAAAAAAA#KEY", "https://host/x"]',
+        "`sources` must be a list of links",
+        None,
+    ),
+    "a MEGA link without its key": (
+        '[snapshots.v10]\nsources = ["https://mega.nz/file/GwpXBBgb"]',
+        "`sources` must be a list of links",
+        None,
+    ),
     "plain http": ('[snapshots.a]\nsources = ["http://host/x"]', "which nothing vouches for", "sha256"),
     "architecture": ('[snapshots.a]\narchitecture = "v11"', "`architecture` must be one of v1, v2b", None),
     "a path as a name": ('[snapshots."../x"]', "has a name that cannot be used", "letters"),
