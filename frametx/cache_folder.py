@@ -4,6 +4,7 @@
                               /model.pth.json       where it came from, its digest, who vouched for it
                               /model.safetensors    made by `models convert`; used in place of model.pth
                               /model.part           what an unfinished download has so far
+                              /scratch.part.*       an import or a conversion under way
                               /lock
 """
 
@@ -65,6 +66,7 @@ class CacheFolder:
         key = source_key(snapshot.sources[0]) if snapshot.sources else (snapshot.sha256 or "own")[:8]
         self.path = root / "snapshots" / f"{snapshot.name}-{key}"
         self.part = self.path / "model.part"
+        self.scratch = self.path / "scratch.part"
 
     @property
     def files(self) -> list[Path]:
@@ -144,7 +146,7 @@ class CacheFolder:
         return target
 
     def remove(self, *, forget: bool = False) -> int:
-        """Remove the files and what an unfinished download left; return how many bytes became free.
+        """Remove the files and what was left unfinished; return how many bytes became free.
 
         The digest of a first download stays, so that a later one must be the same file.
 
@@ -154,9 +156,10 @@ class CacheFolder:
         Raises:
             DownloadError: The folder cannot be written.
         """
-        freed = parts_bytes(self.part)
+        freed = parts_bytes(self.part) + parts_bytes(self.scratch)
         try:
             discard_parts(self.part)
+            discard_parts(self.scratch)
             for suffix in SUFFIXES:
                 path = self.path / f"model{suffix}"
                 record = read_record(path)

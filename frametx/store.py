@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from frametx.cache_folder import (
     digest_of,
     missing,
 )
-from frametx.download.claim import claimed, locked
+from frametx.download.claim import claimed, locked, scratch
 from frametx.download.fetch import fetch
 from frametx.download.job import Job
 from frametx.download.part import PartFile
@@ -161,25 +160,21 @@ class Store:
             DownloadError: The file has another size or digest than expected, or the cache cannot be written.
         """
         folder = self.folder(snapshot)
-        with locked(folder.path, what=snapshot.name, on_note=on_note):
-            part = folder.path / f"import.{secrets.token_hex(4)}"
-            try:
-                job = Job(
-                    part=part,
-                    limit_bytes=limit_bytes(snapshot),
-                    admit=lambda size, done: admit(snapshot, folder.path, size, done),
-                    on_bytes=on_bytes,
-                )
-                fetched = fetch(file.absolute().as_uri(), job)
-                expected = folder.expected_sha256() or folder.present_sha256()
-                if expected is not None and fetched.sha256 != expected:
-                    raise wrong_digest(snapshot, str(file), fetched.sha256, expected)
-                vouched: Vouched = "imported"
-                if folder.expected_sha256() is not None:
-                    vouched = "pinned" if snapshot.sha256 else "first use"
-                return folder.install(part, source=str(file.absolute()), sha256=fetched.sha256, vouched=vouched)
-            finally:
-                part.unlink(missing_ok=True)
+        with locked(folder.path, what=snapshot.name, on_note=on_note), scratch(folder.scratch) as part:
+            job = Job(
+                part=part,
+                limit_bytes=limit_bytes(snapshot),
+                admit=lambda size, done: admit(snapshot, folder.path, size, done),
+                on_bytes=on_bytes,
+            )
+            fetched = fetch(file.absolute().as_uri(), job)
+            expected = folder.expected_sha256() or folder.present_sha256()
+            if expected is not None and fetched.sha256 != expected:
+                raise wrong_digest(snapshot, str(file), fetched.sha256, expected)
+            vouched: Vouched = "imported"
+            if folder.expected_sha256() is not None:
+                vouched = "pinned" if snapshot.sha256 else "first use"
+            return folder.install(part, source=str(file.absolute()), sha256=fetched.sha256, vouched=vouched)
 
     def adopt_converted(self, snapshot: Snapshot, write: Callable[[Path], None]) -> Path:
         """Put a conversion of a snapshot's own checkpoint beside it; it is used from then on.
@@ -194,18 +189,14 @@ class Store:
         """
         record = read_record(self.path_of(snapshot))
         folder = self.folder(snapshot)
-        with locked(folder.path, what=snapshot.name, on_note=_no_note):
-            part = folder.path / f"convert.{secrets.token_hex(4)}"
-            try:
-                write(part)
-                with PartFile(part) as file:
-                    file.reread_all()
-                    file.finish()
-                    digest = file.sha256
-                source = CONVERTED_FROM + (record.original_sha256 if record is not None else "")
-                return folder.install(part, source=source, sha256=digest, vouched="converted")
-            finally:
-                part.unlink(missing_ok=True)
+        with locked(folder.path, what=snapshot.name, on_note=_no_note), scratch(folder.scratch) as part:
+            write(part)
+            with PartFile(part) as file:
+                file.reread_all()
+                file.finish()
+                digest = file.sha256
+            source = CONVERTED_FROM + (record.original_sha256 if record is not None else "")
+            return folder.install(part, source=source, sha256=digest, vouched="converted")
 
     def verify(self, snapshot: Snapshot, *, on_bytes: OnBytes = _no_bytes) -> list[Verdict]:
         """Hash every file of a snapshot that is on this machine and compare.

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import tomllib
 from dataclasses import replace
@@ -292,6 +293,25 @@ def test_a_file_that_somebody_brings_takes_the_place(store, snapshot, tmp_path, 
     brought.write_bytes(checkpoint)
     store.adopt(pinned, brought)
     assert store.status(pinned).vouched == "pinned"
+
+
+def test_what_a_killed_import_left_goes_with_the_next_step(store, tmp_path, checkpoint):
+    """Half a checkpoint under a name that nobody knows would fill the disk for good."""
+    brought = tmp_path / "mine.pth"
+    brought.write_bytes(checkpoint)
+    own = Snapshot(name="mine")
+    killed = (
+        "import os; from pathlib import Path; from frametx.manifest import Snapshot; from frametx.store import Store;"
+        f"Store(Path({str(store.root)!r})).adopt(Snapshot(name='mine'), Path({str(brought)!r}),"
+        " on_bytes=lambda done, total: os._exit(9) if done > 2**20 else None)"
+    )
+    assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == 9
+    assert names(store, own)
+    assert store.remove(own) > 2**20
+    assert not store.folder(own).path.exists()
+    subprocess.run([sys.executable, "-c", killed], check=False)
+    store.adopt(own, brought)
+    assert names(store, own) == {"model.pth", "model.pth.json"}
 
 
 def test_a_second_process_says_what_it_waits_for(store, snapshot, mega, monkeypatch):

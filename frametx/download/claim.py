@@ -88,7 +88,7 @@ def claimed(part: Path) -> Iterator[Path]:
     Yields:
         The name to write to. Renaming it away means that it is finished.
     """
-    mine = part.with_name(f"{part.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}")
+    mine = _own_name(part)
     _recover_abandoned(part)
     _rename(part, mine)
     try:
@@ -101,6 +101,27 @@ def claimed(part: Path) -> Iterator[Path]:
             _unlink(mine)
 
 
+@contextlib.contextmanager
+def scratch(part: Path) -> Iterator[Path]:
+    """Hand over a name of one's own for a file that is begun anew every time; what was left of it goes at the end.
+
+    Args:
+        part: The common name, `scratch.part`. What processes that were killed left under it is removed first.
+
+    Yields:
+        The name to write to. Renaming it away means that it is finished.
+    """
+    for path in part.parent.glob(part.name + ".*"):
+        if _is_abandoned(path):
+            with contextlib.suppress(OSError):  # it is in nobody's way
+                path.unlink()
+    mine = _own_name(part)
+    try:
+        yield mine
+    finally:
+        mine.unlink(missing_ok=True)
+
+
 def discard_parts(part: Path) -> None:
     """Remove what an earlier download left, claimed or not."""
     for path in part.parent.glob(part.name + "*"):
@@ -110,6 +131,10 @@ def discard_parts(part: Path) -> None:
 def parts_bytes(part: Path) -> int:
     """Tell how many bytes of an unfinished download are there."""
     return max((_size(path) for path in part.parent.glob(part.name + "*") if path.suffix != ".json"), default=0)
+
+
+def _own_name(part: Path) -> Path:
+    return part.with_name(f"{part.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def _recover_abandoned(part: Path) -> None:
