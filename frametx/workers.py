@@ -1,7 +1,8 @@
 """Several processes over the songs of a batch: one a GPU, or several on a CPU.
 
 Every worker loads the models once and takes a song whenever it has finished one. A worker that dies (out of memory, a
-crash in a library) takes no more with it than its song, which another one tries once more.
+crash in a library) takes no more with it than its song, which another one tries once more. One that dies before it has
+the models began no song: the others go on without it, or else it would fail song after song.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 
 from frametx.audio.partfile import remove_abandoned_parts
 from frametx.errors import FrametxError
-from frametx.events import Event, Failed
+from frametx.events import Event, Failed, Note
 from frametx.job import Emit, Job, Work, run_job
 from frametx.separator import Separator
 
@@ -41,6 +42,7 @@ class _Worker:
     pipe: Connection
     setup: Setup
     job: Job | None
+    loaded: bool = False
 
 
 class Workers:
@@ -65,7 +67,7 @@ class Workers:
         """Do every job, each in the first worker that is free.
 
         Raises:
-            FrametxError: A worker could not load the models, so none can.
+            FrametxError: A worker could not load the models, so none can; or all of them died of it.
         """
         try:
             for setup in self._setups:
@@ -82,9 +84,7 @@ class Workers:
         process = self._context.Process(target=_work, args=(theirs, work, setup, self._threads), daemon=True)
         process.start()
         theirs.close()
-        worker = _Worker(process, ours, setup, None)
-        self._workers.append(worker)
-        self._give(worker, job)
+        self._workers.append(_Worker(process, ours, setup, job))
 
     def _next(self, jobs: Iterator[Job]) -> Job | None:
         return self._again.popleft() if self._again else next(jobs, None)
@@ -107,8 +107,11 @@ class Workers:
                 raise message
             if isinstance(message, Event):
                 emit(message)
-            else:
+            elif worker.loaded:
                 self._give(worker, self._next(jobs))
+            else:
+                worker.loaded = True
+                self._give(worker, worker.job)
 
     def _bury(self, worker: _Worker, work: Work, jobs: Iterator[Job], emit: Emit) -> None:
         """Clean up after a worker that has ended, and go on with another one."""
@@ -116,7 +119,12 @@ class Workers:
         worker.pipe.close()
         self._workers.remove(worker)
         job = worker.job
-        if job is None:
+        if job is None:  # it was sent home; meanwhile another one may have left a song
+            self._start(work, worker.setup, self._next(jobs))
+            return
+        if not worker.loaded:
+            self._again.append(job)
+            self._go_on_without(worker, emit)
             return
         for folder in {target.parent for target in job.targets.values()}:
             remove_abandoned_parts(folder)
@@ -134,6 +142,17 @@ class Workers:
             )
         self._start(work, worker.setup, self._next(jobs))
 
+    def _go_on_without(self, worker: _Worker, emit: Emit) -> None:
+        """Say that a worker died before it had the models.
+
+        Raises:
+            FrametxError: It was the last.
+        """
+        what = f"died while it loaded the models ({_ending(worker.process.exitcode)})"
+        if not self._workers:
+            raise FrametxError(f"a worker process {what}", "if memory ran out, use fewer workers (-j) or another model")
+        emit(Note(message=f"a worker process {what}; the work goes on with {len(self._workers)}"))
+
     def _end_all(self) -> None:
         for worker in self._workers:
             worker.process.terminate()
@@ -149,13 +168,14 @@ class Workers:
 
 
 def _work(pipe: Connection, work: Work, setup: Setup, threads: int) -> None:
-    """What a worker does: songs, until there are no more."""
+    """What a worker does: songs, until there are no more. It sends None when it is free to begin one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _die_with_parent()
     torch.set_num_threads(threads)
     try:
         separator = Separator(setup)
+        pipe.send(None)
         while (job := pipe.recv()) is not None:
             run_job(separator, work, job, pipe.send)
             pipe.send(None)

@@ -1,8 +1,11 @@
-"""A network for tests of what stands around networks."""
+"""Networks for tests of what stands around networks."""
 
 from __future__ import annotations
 
+import os
+
 from frametx.models.network import Network
+from frametx.snapshots import Model
 
 
 class StandIn(Network):
@@ -17,3 +20,10 @@ class StandIn(Network):
     @classmethod
     def sizes_from(cls, _shapes):
         return {}
+
+
+class TooLarge(Model):
+    """Takes the process that loads it with it, as the system does where memory runs out."""
+
+    def load(self):
+        os._exit(9)

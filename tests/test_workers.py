@@ -13,8 +13,8 @@ import pytest
 import soundfile
 
 from frametx.batch import InProcess, plan_batch, run_batch
-from frametx.errors import CheckpointError
-from frametx.events import Done, Failed, Progress, Start
+from frametx.errors import CheckpointError, FrametxError
+from frametx.events import Done, Failed, Note, Progress, Start
 from frametx.job import Work
 from frametx.ledger import Ledger
 from frametx.naming import Naming
@@ -23,6 +23,7 @@ from frametx.provenance import recipe_for
 from frametx.setup import prepare
 from frametx.songs import find_songs
 from frametx.workers import Workers
+from tests.stand_in import TooLarge
 
 
 @pytest.fixture
@@ -111,4 +112,26 @@ def test_models_that_cannot_be_loaded_are_said_once(separate, tmp_path):
 
     with pytest.raises(CheckpointError, match=r"gone\.pth"):
         separate(broken, tmp_path / "out")
+    assert multiprocessing.active_children() == []
+
+
+def too_large(setup):
+    """The setup with a model that no process survives."""
+    return replace(setup, models=(TooLarge(name="large", path=setup.models[0].path),))
+
+
+def test_a_worker_too_many_for_the_memory_costs_no_song(separate, tmp_path):
+    """What dies while it loads the models is said once and done without; the others do its songs."""
+    events = separate(lambda setup: Workers([too_large(setup), setup], threads=1), tmp_path / "out")
+    assert [event for event in events if isinstance(event, Failed)] == []
+    assert len([event for event in events if isinstance(event, Done)]) == 4
+    (note,) = [event.message for event in events if isinstance(event, Note)]
+    assert "died while it loaded the models (with exit code 9)" in note
+
+
+def test_where_no_worker_can_load_the_models_the_batch_ends(separate, tmp_path):
+    """Not one song after the other is tried twice, and fails."""
+    with pytest.raises(FrametxError, match="died while it loaded the models") as caught:
+        separate(lambda setup: Workers([too_large(setup)] * 2, threads=1), tmp_path / "out")
+    assert "fewer workers" in caught.value.hint
     assert multiprocessing.active_children() == []
