@@ -10,7 +10,6 @@ rate is not the networks', back through the resampler; the instrumental is the s
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from frametx.audio.fifo import Fifo
 from frametx.audio.resample import Resampler
 from frametx.errors import AudioError
 from frametx.reframing import common_framing
@@ -134,14 +134,14 @@ def separate_blocks(
     if min(survey.peaks.values()) == 0.0:
         yield from (Stems(block, np.zeros_like(block)) for block in song.blocks())
         return
-    waiting = _Waiting(song.channels)
+    waiting = Fifo()  # the song's samples whose vocals are to come: as many as the widest window covers, not more
     back = Resampler(SAMPLE_RATE, song.sample_rate, song.channels)  # there and back no sample is lost
     n_left = survey.n_samples
     for vocals in _vocals(song, survey, maskers, options, waiting, progress, watch, journal):
         samples = back.process(vocals.samples, last=vocals.last)[:, :n_left]
         n_left -= samples.shape[1]
         if samples.shape[1]:
-            yield Stems(waiting.take(samples.shape[1]), samples)
+            yield Stems(waiting.pull(samples.shape[1]), samples)
 
 
 def _vocals(
@@ -149,7 +149,7 @@ def _vocals(
     survey: Survey,
     maskers: list[Masker],
     options: WindowOptions,
-    waiting: _Waiting,
+    waiting: Fifo,
     progress: Progress | None,
     watch: Watch | None,
     journal: Journal | None,
@@ -184,7 +184,7 @@ def _vocals(
     buffer = FrameBuffer(n_seen)
     n_out = n_read = 0
     for block in _with_last(song.blocks(), song.channels):
-        waiting.add(block.samples)
+        waiting.push(block.samples)
         n_read += block.samples.shape[1]
         if n_read > survey.n_samples or (block.last and n_read < survey.n_samples):
             raise AudioError("the song changed while it was being read", "separate it again")
@@ -244,25 +244,3 @@ def _with_last(blocks: Iterator[Samples], channels: int) -> Iterator[_Block]:
     for samples in blocks:
         yield _Block(samples, last=False)
     yield _Block(np.zeros((channels, 0), dtype=np.float32), last=True)
-
-
-class _Waiting:
-    """The song's samples that wait for their vocals; as many as the widest window covers, not more."""
-
-    def __init__(self, channels: int) -> None:
-        self._blocks: deque[Samples] = deque()
-        self._empty: Samples = np.zeros((channels, 0), dtype=np.float32)
-
-    def add(self, samples: Samples) -> None:
-        self._blocks.append(samples)
-
-    def take(self, n_samples: int) -> Samples:
-        """The next `n_samples`, which must have been added."""
-        taken = [self._empty]
-        while n_samples:
-            block = self._blocks.popleft()
-            taken.append(block[:, :n_samples])
-            if block.shape[1] > n_samples:
-                self._blocks.appendleft(block[:, n_samples:])
-            n_samples -= taken[-1].shape[1]
-        return np.concatenate(taken, axis=1)

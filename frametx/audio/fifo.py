@@ -1,4 +1,4 @@
-"""Samples between a decoder or encoder's frames and our blocks."""
+"""Samples that wait between pieces of one size and pieces of another."""
 
 from __future__ import annotations
 
