@@ -124,9 +124,7 @@ def fitted(samples: Samples, n_samples: int) -> Samples:
 def _read_samples(path: Path) -> Samples:
     with SongReader(path) as reader:
         resampler = Resampler(reader.sample_rate, SAMPLE_RATE, reader.channels)
-        parts = [resampler.process(block) for block in reader.blocks()]
-        parts.append(resampler.process(np.zeros((reader.channels, 0), np.float32), last=True))
-    samples = np.concatenate(parts, axis=1)
+        samples = np.concatenate(list(resampler.stream(reader.blocks())), axis=1)
     return samples if samples.shape[0] == 2 else samples.repeat(2, axis=0)
 
 

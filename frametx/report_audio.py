@@ -56,11 +56,8 @@ def _embedded(path: Path, bit_rate: int) -> str:
             sample_rate=rate,
             channels=reader.channels,
         )
-        for block in reader.blocks():
-            encoder.write(np.clip(resampler.process(block), -1.0, 1.0))
-        rest = resampler.process(np.zeros((reader.channels, 0), dtype=np.float32), last=True)
-        if rest.shape[1]:
-            encoder.write(np.clip(rest, -1.0, 1.0))
+        for block in resampler.stream(reader.blocks()):
+            encoder.write(np.clip(block, -1.0, 1.0))
         encoder.close()
     return "data:audio/mp4;base64," + base64.b64encode(file.getvalue()).decode()
 

@@ -217,10 +217,9 @@ def _blocks_at(song: Path, sample_rate: int) -> Iterator[NDArray[np.float32]]:
     reader = SongReader(song)
     resampler = Resampler(reader.sample_rate, sample_rate, reader.channels)
     pending = Fifo()
-    for block in reader.blocks(_BLOCK_SIZE):
-        pending.push(resampler.process(block))
+    for block in resampler.stream(reader.blocks(_BLOCK_SIZE)):
+        pending.push(block)
         while pending.n_samples >= _BLOCK_SIZE:
             yield pending.pull(_BLOCK_SIZE)
-    pending.push(resampler.process(np.zeros((reader.channels, 0), dtype=np.float32), last=True))
     while pending.n_samples:
         yield pending.pull(_BLOCK_SIZE)

@@ -15,6 +15,7 @@ import av.error
 import numpy as np
 
 from frametx.audio.ffmpeg import open_container
+from frametx.audio.fifo import Fifo
 from frametx.audio.formats import rate_of, stem_format
 from frametx.audio.partfile import PartFile
 from frametx.audio.reader import SongReader
@@ -26,6 +27,8 @@ from frametx.outputs import refuse_own_song
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 _IN_MP4 = frozenset(("h264", "hevc", "av1", "vp9", "mpeg4"))
 _MARK = "made by frametx"
@@ -119,24 +122,25 @@ def _mux(song: Path, source: Any, instrumental: Path, out: Any) -> None:
 def _audio_frames(stem: SongReader, rate: int, first_second: float) -> Iterator[tuple[float, Any]]:
     """The stem in frames of AAC's size, with the second each begins at."""
     resampler = Resampler(stem.sample_rate, rate, stem.channels)
-    waiting = np.zeros((stem.channels, 0), dtype=np.float32)
-    n_given = round(first_second * rate)
-    for block, last in _with_end(stem):
-        waiting = np.concatenate([waiting, np.clip(resampler.process(block, last=last), -1.0, 1.0)], axis=1)
-        while waiting.shape[1] >= _AAC_FRAME or (last and waiting.shape[1]):
-            samples, waiting = waiting[:, :_AAC_FRAME], waiting[:, _AAC_FRAME:]
-            frame = av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(samples), format="fltp", layout="mono" if stem.channels == 1 else "stereo"
-            )
-            frame.sample_rate, frame.pts, frame.time_base = rate, n_given, Fraction(1, rate)
-            yield n_given / rate, frame
-            n_given += samples.shape[1]
+    at = round(first_second * rate)
+    for samples in _in_frames(resampler.stream(stem.blocks())):
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples), format="fltp", layout="mono" if stem.channels == 1 else "stereo"
+        )
+        frame.sample_rate, frame.pts, frame.time_base = rate, at, Fraction(1, rate)
+        yield at / rate, frame
+        at += samples.shape[1]
 
 
-def _with_end(stem: SongReader) -> Iterator[tuple[Any, bool]]:
-    for block in stem.blocks():
-        yield block, False
-    yield np.zeros((stem.channels, 0), dtype=np.float32), True
+def _in_frames(blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """The same samples `[c n]` in AAC's frames, the last of which may be shorter, cut at full scale."""
+    waiting = Fifo()
+    for block in blocks:
+        waiting.push(np.clip(block, -1.0, 1.0))
+        while waiting.n_samples >= _AAC_FRAME:
+            yield waiting.pull(_AAC_FRAME)
+    if waiting.n_samples:
+        yield waiting.pull(waiting.n_samples)
 
 
 def _copied_packets(source: Any, picture: Any, out: Any) -> Iterator[tuple[float, Any]]:

@@ -8,6 +8,8 @@ import numpy as np
 import soxr
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from numpy.typing import NDArray
 
 
@@ -43,6 +45,19 @@ class Resampler:
             if rate_in == rate_out
             else soxr.ResampleStream(rate_in, rate_out, channels, dtype="float32", quality="VHQ")
         )
+
+    def stream(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        """Resample all blocks of a song.
+
+        Args:
+            blocks: `[c n]`, to the song's end.
+
+        Yields:
+            `[c m]`; `m` may be 0.
+        """
+        for block in blocks:
+            yield self.process(block)
+        yield self.process(np.zeros((self.channels, 0), dtype=np.float32), last=True)
 
     def process(self, block: NDArray[np.float32], *, last: bool = False) -> NDArray[np.float32]:
         """Take the next samples and give what can be given already.
