@@ -26,6 +26,8 @@ from frametx.fresh_process import in_fresh_process
 from frametx.models.convolutions import convolve_channels_last
 from frametx.models.detect import NETWORKS, network_class
 from frametx.operations import operations
+from frametx.process import peak_memory_bytes
+from frametx.spectrum import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
     from frametx.models.network import Network
 
-SAMPLE_RATE = 44100
 SONG_SECONDS = 240
 RELEASED = tuple(name for name in NETWORKS if name != "libft2")
 """Architectures of which a checkpoint was published."""
@@ -269,12 +270,7 @@ def _wait(device: torch.device) -> None:
 def _peak_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource  # noqa: PLC0415  (not on Windows)
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
+    return peak_memory_bytes()
 
 
 def as_dict(peaks: Sequence[Peaks], results: Sequence[Measurement]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether another process of this machine still runs."""
+"""Processes of this machine: whether another one still runs, and how much memory this one took."""
 
 from __future__ import annotations
 
@@ -26,6 +26,16 @@ def is_running(pid: int) -> bool:
     except (OSError, OverflowError):
         return True
     return True
+
+
+def peak_memory_bytes() -> int | None:
+    """Tell the most memory that this process has held; None where the system does not say."""
+    try:
+        import resource  # noqa: PLC0415  (not on Windows)
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _is_running_on_windows(pid: int) -> bool:

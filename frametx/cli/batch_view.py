@@ -13,6 +13,7 @@ from frametx.cli.progress import SongProgress, song_progress
 from frametx.clock import clock_text
 from frametx.errors import reason_of
 from frametx.events import Done, Event, Failed, Note, Progress, Skipped, Start, Summary
+from frametx.process import peak_memory_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,7 +87,7 @@ class TextView:
         if not (event.done or event.skipped or event.interrupted):
             return
         songs = f"{event.done} song" + ("s" if event.done != 1 else "")
-        memory = _peak_memory()
+        memory = peak_memory_bytes()
         say(
             f"{songs} ({clock_text(event.seconds, 0)}) in {clock_text(event.elapsed_seconds, 0)}"
             + (f", {event.seconds / event.elapsed_seconds:.1f} x real time" if event.done else "")
@@ -125,13 +126,3 @@ def batch_view(*, json: bool, quiet: bool, verbose: bool, paths: bool) -> Iterat
 def _label(event: Start) -> str:
     name = Path(event.song).name
     return name if event.count == 1 else f"{event.index}/{event.count} {name}"
-
-
-def _peak_memory() -> int | None:
-    """The most memory this process has held, in bytes; None where the system does not say."""
-    try:
-        import resource  # noqa: PLC0415  (not on Windows)
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
