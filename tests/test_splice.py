@@ -27,7 +27,6 @@ def test_a_section_is_inside_what_it_may_touch(n_samples, data):
         <= reach.after.stop
         <= n_samples
     )
-    assert reach.section.start == reach.before.stop
     assert all(len(side) == 0 or len(side) >= reach.fade for side in (reach.before, reach.after))
 
 
@@ -69,3 +68,44 @@ def test_blocks_of_any_size_are_changed_alike(bits):
     np.testing.assert_array_equal(whole[:, 280:700], exact[:, 80:500])
     total = mix if bits is None else np.rint(mix * 2 ** (bits - 1)).astype(np.int32)
     np.testing.assert_allclose((whole + other)[:, 230:750], total[:, 30:550], atol=1e-7)
+
+
+@pytest.mark.parametrize("bits", [16, None])
+def test_a_fade_leads_from_one_recording_to_the_other_along_half_a_cosine(bits):
+    """Its middle is halfway, its slope is steepest there, and it is the same from both sides; integers are rounded."""
+    old, new = 0.5, -0.25
+    at = (np.arange(100) + 0.5) / 100
+    expected = old + (new - old) * (1 - np.cos(np.pi * at)) / 2
+    stored = np.full((1, 400), old, dtype=np.float32)
+    if bits is not None:
+        expected, stored = np.rint(expected * 2**15), (stored * 2**15).astype(np.int32)
+    splice = Splice(
+        vocals=np.full((1, 400), new, dtype=np.float32),
+        mix=np.zeros((1, 400), dtype=np.float32),
+        start=0,
+        fade_in=Span(start=50, stop=150),
+        fade_out=Span(start=250, stop=350),
+    )
+    splice.lay_over(stored, None, 0, bits)
+    np.testing.assert_allclose(stored[0, 50:150], expected, atol=0 if bits else 1e-6)
+    np.testing.assert_array_equal(stored[0, 250:350], stored[0, 149:49:-1])
+
+
+def test_there_is_no_fade_at_the_songs_beginning_and_end():
+    """A section that reaches them is new from the first sample to the last."""
+    reach = reach_of(Span(start=0, stop=1000), 1000, sample_rate=400)
+    new = np.full((1, 1000), 0.25, dtype=np.float32)
+    old = np.zeros_like(new)
+    splice = Splice(vocals=new, mix=new, start=0, fade_in=reach.before, fade_out=reach.after)
+    splice.lay_over(old, None, 0, None)
+    np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(19, 980), (20, 980), (220, 780), (221, 779)])
+def test_fades_lie_half_a_second_from_the_section_at_most(start, stop):
+    """Nearer to the song's ends they have what room there is; where that is less than a fade, there is none."""
+    reach = reach_of(Span(start=start, stop=stop), 1000, sample_rate=400)
+    assert reach.fade == 20
+    expected = (0, 0) if start < 20 else (max(0, start - 200), start)
+    assert (reach.before.start, reach.before.stop) == expected
+    assert (reach.after.start, reach.after.stop) == (stop, min(1000, stop + 200))
