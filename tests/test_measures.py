@@ -24,13 +24,23 @@ def test_sdr_is_the_level_of_the_error(level):
     assert sdr(truth, truth + error) == pytest.approx(-20 * np.log10(level), abs=1e-3)
 
 
-def test_the_median_ignores_silent_and_ruined_seconds():
-    """One ruined second and one silent second do not move the median of the others."""
+def test_the_median_ignores_a_ruined_second():
+    """One does not move it where the others are alike."""
     truth = noise(6.0)
-    truth[:, RATE : 2 * RATE] = 0
     estimate = truth * 1.1
     estimate[:, :RATE] = 0.5
     assert sdr_median(truth, estimate) == pytest.approx(20.0, abs=0.01)
+
+
+def test_the_median_leaves_out_seconds_in_which_either_is_silent():
+    """Of five seconds the first and the last count: nobody sings in two, and in one nothing was found."""
+    truth = noise(5.0)
+    estimate = truth * 1.1
+    estimate[:, 4 * RATE :] = truth[:, 4 * RATE :] * 1.01
+    truth[:, RATE : 3 * RATE] = 0
+    estimate[:, 3 * RATE : 4 * RATE] = 0
+    assert sdr_median(truth, estimate) == pytest.approx(30.0, abs=0.01)
+    assert sdr_median(np.zeros_like(truth), estimate) is None
 
 
 def test_si_sdr_agrees_with_fast_bss_eval():
@@ -62,6 +72,33 @@ def test_fullness_falls_when_something_is_missing_and_bleedless_when_something_i
     assert dirty.bleedless == pytest.approx(100 / 7.02, abs=0.1)
 
 
+def test_what_is_60_db_below_the_mixture_is_not_missed():
+    """Nobody hears it; what is lost 40 dB below counts."""
+    truth, other = noise(), noise(seed=1)
+    found = [measure(level * truth, np.zeros_like(truth), level * truth + other).fullness for level in (1e-2, 10**-3.5)]
+    assert found[0] < 10
+    assert found[1] == 100
+
+
+def test_what_is_too_much_in_one_is_what_is_missing_in_the_other():
+    """Also where the one is silent and only the other is heard."""
+    truth, mix = noise(), noise(seed=1)
+    truth[:, RATE:] = 0
+    estimate = noise(seed=2) / 10
+    there, back = measure(truth, estimate, mix), measure(estimate, truth, mix)
+    assert there.bleedless == pytest.approx(back.fullness)
+    assert there.fullness == pytest.approx(back.bleedless)
+    assert 0 < there.bleedless < there.fullness < 100
+
+
+def test_l1_is_the_mean_difference_of_magnitudes():
+    """Half of noise is missing: half the mean of its magnitudes, whose squares are its power times the window's."""
+    truth = noise()
+    power = 0.1**2 * 3 / 8 * 2048
+    expected = 0.5 * np.sqrt(np.pi / 4 * power)
+    assert measure(truth, truth / 2, truth).l1 == pytest.approx(expected, rel=0.02)
+
+
 def test_a_silent_stem_is_judged_by_its_leakage():
     """Where nobody sings only what was taken for a voice is measured, relative to the mixture."""
     mix = noise()
@@ -74,12 +111,14 @@ def test_a_perfect_estimate_gives_finite_figures():
     """No measure is infinite, so that means stay meaningful."""
     truth = noise()
     found = measure(truth, truth, truth)
-    assert all(np.isfinite(value) for value in found.as_dict().values() if value is not None)
-    assert found.l1 == 0
+    assert (found.sdr, found.sdr_median, found.l1) == (120, 120, 0)
+    assert found.si_sdr == pytest.approx(120)
 
 
 def test_digital_silence_is_silent():
     """Nothing and next to nothing are silent, music is not."""
     assert is_silent(np.zeros((2, 100), np.float32))
     assert is_silent(np.zeros((2, 0), np.float32))
+    assert is_silent(noise() * 1e-5)
+    assert not is_silent(noise() * 1e-3)
     assert not is_silent(noise())
