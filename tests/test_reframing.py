@@ -83,7 +83,7 @@ def test_stfts_that_do_not_go_together_are_refused(other):
         common_framing({LONG, other})
 
 
-def test_an_ensemble_of_both_kinds_separates_a_song(tiny_checkpoint, long_mini, tmp_path):
+def test_an_ensemble_of_both_kinds_separates_a_song(tiny_checkpoint, long_mini):
     """Its stems sum to the song, and it lies between its members; where it hears only one, it is that one."""
     mix = (0.1 * noise(60_000, 3)).numpy()
 

@@ -321,7 +321,7 @@ def test_a_missing_or_changed_base_is_noticed(finished, separators):
         render(edits, separators)
 
 
-def test_another_checkpoint_of_the_same_name_is_noticed(finished, separators, tmp_path):
+def test_another_checkpoint_of_the_same_name_is_noticed(finished, separators):
     """A section is made again with the checkpoint it was made with, or not at all."""
     edits = redo(finished, separators, section(1.0, 2.0)).edits
     name = next(iter(edits.sections[0].checkpoints))

@@ -208,11 +208,14 @@ def test_a_report_that_fails_leaves_no_page(tmp_path):
     assert not (tmp_path / "out" / "a <song>.report.html").exists()
 
 
-def test_a_long_song_is_linked(reported, tmp_path):
-    """Where sound would make the page too large, it plays the files beside it."""
+def test_a_long_song_is_linked(tmp_path, monkeypatch):
+    """Where sound would make the page too large, it plays the files beside it, unless it must be inside."""
+    monkeypatch.setattr("frametx.report_audio.BUDGET_BYTES", 3 * SECONDS * 64_000 // 8 - 1)
     folder = write_result(tmp_path)
     (finding,) = find_results(folder / "stems", folder / "a <song>.flac")
-    text = write_report(finding, audio="link").page.read_text("utf-8")
+    assert "data:audio/mp4" in write_report(finding, audio="embed").page.read_text("utf-8")
+    text = write_report(finding).page.read_text("utf-8")
+    assert "data:audio/mp4" not in text
     assert 'src="a%20%3Csong%3E_Vocals.flac"' in text
     assert 'src="../a%20%3Csong%3E.flac"' in text
 

@@ -65,7 +65,7 @@ def test_a_second_run_does_nothing(frametx, library, tiny_checkpoint, tmp_path):
     assert times_of(tmp_path / "separated") == before
 
 
-def test_stems_in_the_songs_folder_are_not_separated_again(frametx, library, tiny_checkpoint, tmp_path):
+def test_stems_in_the_songs_folder_are_not_separated_again(frametx, library, tiny_checkpoint):
     """With the output among the songs, a second run knows its own stems."""
     for _ in range(2):
         assert frametx("separate", "music", "-r", "-o", "music", "-m", tiny_checkpoint).code == 0
@@ -420,7 +420,7 @@ def test_collisions_are_refused_before_any_work(frametx, library, make_song, tin
     assert frametx("separate", "music", "-m", tiny_checkpoint, "--name", "{track}.{trackext}.{stem}").code == 0
 
 
-def test_a_song_comes_from_stdin_and_its_stem_goes_to_stdout(library, tiny_checkpoint, tmp_path, frametx_process):
+def test_a_song_comes_from_stdin_and_its_stem_goes_to_stdout(library, tiny_checkpoint, frametx_process):
     """`-` and `-o -`: the instrumental as FLAC on stdout, everything else on stderr, and no path that is gone at once."""
     with (library / "a.wav").open("rb") as song:
         process = frametx_process("separate", "-", "-o", "-", "-m", tiny_checkpoint, stdin=song, text=False)

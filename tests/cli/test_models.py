@@ -272,7 +272,7 @@ def test_a_stopped_process_loses_nothing(start, mega, checkpoint, stop):
     assert {path.name for path in folder.iterdir()} <= {"model.pth", "model.pth.json", "lock"}
 
 
-def test_neither_listing_nor_fetching_imports_torch(own, tmp_path):
+def test_neither_listing_nor_fetching_imports_torch(own):
     """What needs no network of the other kind starts fast."""
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom frametx.cli.app import app\n"
