@@ -225,8 +225,9 @@ def _section(path: Path, number: int, values: Any, song: SongFacts) -> Section:
         "postprocess",
         "compat",
         "precision",
+        "checkpoints",
     )
-    table = _Table(path, name, values, (*known, "checkpoints"))
+    table = _Table(path, name, values, known)
     choices = {"ensemble": [rule.value for rule in Rule], "compat": ["original"], "precision": ["fp32", "bf16", "fp16"]}
     for key, offered in choices.items():
         value = table.take(key, str, default=None)

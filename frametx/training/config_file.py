@@ -69,7 +69,7 @@ def _value(hint: Any, value: Any, where: str, path: Path) -> Any:  # noqa: PLR09
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     expected = Mapping if get_origin(hint) is Mapping else hint
-    if not isinstance(value, Mapping if expected is Mapping else expected) or (hint is int and isinstance(value, bool)):
+    if not isinstance(value, expected) or (hint is int and isinstance(value, bool)):
         names = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", Path: "a path"}
         raise TrainingError(f"{path}: {where} = {value!r} should be {names.get(expected, 'a table')}")
     return dict(value) if isinstance(value, Mapping) else value

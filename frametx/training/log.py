@@ -55,7 +55,7 @@ class Log:
 
     def picture(self) -> None:
         """Draw loss and gain over steps."""
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (slow to import, used at the end)
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  (slow to import)
         from matplotlib.figure import Figure  # noqa: PLC0415
 
         steps, gains = read_log(self.folder / STEPS), read_log(self.folder / VALIDATION)

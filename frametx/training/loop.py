@@ -129,7 +129,6 @@ class Trainer:
                     self._run_phase(phase, interrupt)
             self._checkpoint()
         if self._log is not None:
-            self._log.picture()
             self._log.close()
         if interrupt.asked:
             raise KeyboardInterrupt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -94,7 +94,7 @@ def validate(network: Network, config: ValidationConfig, device: torch.device) -
 def separate_with(network: Network, mix: Samples, device: torch.device) -> tuple[Samples, Samples]:
     """Separate samples `[2 n]` at 44.1 kHz with a network that is in memory."""
     masker = Masker(name=NAME, network=network, device=device)
-    song: Any = ArraySong(samples=mix, sample_rate=SAMPLE_RATE)  # frozen, and so no Song to a type checker
+    song = ArraySong(samples=mix, sample_rate=SAMPLE_RATE)
     survey = survey_song(song, [network.framing])
     stretches = list(separate_blocks(song, survey, [masker], WindowOptions()))
     vocals = np.concatenate([stems.vocals for stems in stretches], axis=1)
