@@ -35,7 +35,6 @@ class Cluster:
 
     Args:
         address: The cluster's: `auto`, `host:port`, `ray://host:port`; `local` starts one of this machine alone.
-        threads: CPUs for each song, where the models run on CPUs.
         cpus: For `local`, how many CPUs the cluster has; None: all.
 
     Raises:
@@ -45,13 +44,12 @@ class Cluster:
 
     longest_first = True
 
-    def __init__(self, address: str, *, threads: int = 1, cpus: int | None = None) -> None:
+    def __init__(self, address: str, *, cpus: int | None = None) -> None:
         try:
             import ray  # noqa: PLC0415  (an extra)
         except ImportError as error:
             raise UsageError("--ray needs Ray, which is not installed", "pip install 'frametx[ray]'") from error
         self._ray: Any = ray
-        self._threads = threads
         options: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address == "local" else {}
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
@@ -64,14 +62,12 @@ class Cluster:
         """Hand out the jobs, a few more than can run at once, and pass on what the tasks say."""
         ray = self._ray
         on_gpu = work.setup.device.startswith("cuda")
-        resources = {"num_cpus": 1, "num_gpus": 1} if on_gpu else {"num_cpus": self._threads}
+        resources = {"num_cpus": 1, "num_gpus": 1} if on_gpu else {"num_cpus": 1}
         # a task whose process died is run once more; what a song itself raises is an event and not Ray's business
         task = ray.remote(max_retries=1, **resources)(_separate)
         # a cluster was started in some other folder, and paths may be relative to this one
-        shared = ray.put((work, None if on_gpu else self._threads, Path.cwd()))
-        n_places = max(
-            1, int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1) // (1 if on_gpu else self._threads))
-        )
+        shared = ray.put((work, Path.cwd()))
+        n_places = max(1, int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1)))
         running: dict[Any, Job] = {}
         try:
             while True:
@@ -97,13 +93,13 @@ class Cluster:
             emit(event)
 
 
-def _separate(shared: tuple[Work, int | None, Path], job: Job) -> tuple[list[Event], FrametxError | None]:
+def _separate(shared: tuple[Work, Path], job: Job) -> tuple[list[Event], FrametxError | None]:
     """The task: one song, with models that stay loaded in the process."""
-    work, threads, folder = shared
+    work, folder = shared
     with suppress(OSError):  # not on this machine: then paths are absolute, or not found
         os.chdir(folder)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    if not work.setup.device.startswith("cuda"):
+        torch.set_num_threads(1)  # of the CPUs it has one
     for place in {target.parent for target in job.targets.values()}:
         remove_abandoned_parts(place)
     events: list[Event] = []

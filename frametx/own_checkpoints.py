@@ -42,18 +42,17 @@ class Identity:
     parameters: int
 
 
-def identify(path: Path, architecture: str | None = None) -> Identity:
+def identify(path: Path) -> Identity:
     """Recognise a checkpoint without running anything in it.
 
     Args:
         path: The file.
-        architecture: What it must be; None for whatever it is.
 
     Raises:
         CheckpointError: It cannot be read, holds code, or is of no known architecture.
     """
     shapes = read_shapes(path)
-    network = network_for(shapes, path, architecture)
+    network = network_for(shapes, path)
     return Identity(
         architecture=network.architecture,
         sizes=_plain(type(network).sizes_from(shapes)),

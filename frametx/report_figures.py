@@ -67,13 +67,6 @@ class Figures:
         """Length."""
         return self.n_samples / self.sample_rate
 
-    @property
-    def mask(self) -> NDArray[np.float64]:
-        """The instrumental's share of the magnitudes, `[f x]` in 0..1; 1 where the mix is silent."""
-        mix, instrumental = self.power["mix"], self.power[Stem.INSTRUMENTAL.value]
-        share: NDArray[np.float64] = np.sqrt(instrumental / np.maximum(mix, 1e-12))
-        return np.where(mix > 1e-12, np.minimum(share, 1.0), 1.0)
-
 
 def measure(stems: Mapping[Stem, Path], song: Path | None) -> Figures:
     """Measure finished stems, against their song where it is at hand.
@@ -121,18 +114,18 @@ def measure(stems: Mapping[Stem, Path], song: Path | None) -> Figures:
     )
 
 
-def mel_scale(power: NDArray[np.float64], sample_rate: int, n_mel: int = N_MEL) -> NDArray[np.float64]:
+def mel_scale(power: NDArray[np.float64], sample_rate: int) -> NDArray[np.float64]:
     """Sum bins `[f x]` into triangular bands of equal width in mel, `[m x]`: 2595 log10(1 + f / 700) (O'Shaughnessy).
 
     Bands narrower than a bin take the value of the spectrum at their centre, interpolated.
     """
     n_bins = power.shape[0]
     top = 2595.0 * np.log10(1.0 + sample_rate / 2 / 700.0)
-    edges = 700.0 * (10.0 ** (np.linspace(0.0, top, n_mel + 2) / 2595.0) - 1.0)
+    edges = 700.0 * (10.0 ** (np.linspace(0.0, top, N_MEL + 2) / 2595.0) - 1.0)
     bins = edges / (sample_rate / 2) * (n_bins - 1)
     at = np.arange(n_bins)
-    bands = np.empty((n_mel, power.shape[1]))
-    for index in range(n_mel):
+    bands = np.empty((N_MEL, power.shape[1]))
+    for index in range(N_MEL):
         low, centre, high = bins[index : index + 3]
         weight = np.minimum((at - low) / (centre - low), (high - at) / (high - centre)).clip(0.0)
         if weight.sum() < 1.0:

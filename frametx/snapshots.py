@@ -59,7 +59,6 @@ def resolve_models(
     windows: WindowOptions,
     *,
     offline: bool = False,
-    manifest: Manifest | None = None,
     on_note: Callable[[str], None] | None = None,
     on_bytes: Callable[[int, int | None], None] | None = None,
 ) -> tuple[list[Model], WindowOptions]:
@@ -69,7 +68,6 @@ def resolve_models(
         models: Names, presets or paths of checkpoints, in a list or separated by commas; empty: the default.
         windows: The rule and weights of a preset are put in where they are not set.
         offline: Never fetch.
-        manifest: What names mean; None to read it.
         on_note: Told what happens meanwhile.
         on_bytes: Told (bytes done, bytes in all or None) while something is fetched.
 
@@ -79,7 +77,7 @@ def resolve_models(
         SnapshotMissing: A snapshot that is not here and may not be fetched.
         DownloadError: A snapshot could not be fetched.
     """
-    manifest = manifest or load_manifest()
+    manifest = load_manifest()
     names, preset = _names(models, manifest)
     if preset is not None:
         windows = replace(windows, rule=windows.rule or Rule(preset.rule), weights=windows.weights or preset.weights)

@@ -37,16 +37,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """Where a section may touch a song, in samples.
+    """Where a section may touch a song, in samples; between `before` and `after` lies the section itself.
 
     Attributes:
-        section: What the person named.
         before: Where the fade into it may lie; empty at the song's beginning.
         after: Where the fade out of it may lie; empty at the song's end.
         fade: Length of a fade.
     """
 
-    section: Span
     before: Span
     after: Span
     fade: int
@@ -67,7 +65,7 @@ def reach_of(section: Span, n_samples: int, sample_rate: int) -> Reach:
         before = Span(start=0, stop=0)
     if len(after) < fade:
         after = Span(start=n_samples, stop=n_samples)
-    return Reach(section=Span(start=before.stop, stop=after.start), before=before, after=after, fade=fade)
+    return Reach(before=before, after=after, fade=fade)
 
 
 def quietest_fade(old: NDArray[np.float32], new: NDArray[np.float32], fade: int, *, latest: bool) -> int:

@@ -216,13 +216,12 @@ class Store:
             raise missing(snapshot, folder, status)
         return [_verify_file(folder, path, on_bytes) for path in folder.files]
 
-    def remove(self, snapshot: Snapshot, *, forget: bool = False, on_note: OnNote = _no_note) -> int:
+    def remove(self, snapshot: Snapshot, *, forget: bool = False) -> int:
         """Remove a snapshot's files from the cache; return how many bytes became free.
 
         Args:
             snapshot: Which one.
             forget: Also forget the digest that a later download would be held to.
-            on_note: Told when another process must be waited for.
 
         Raises:
             UsageError: It comes with the package.
@@ -233,7 +232,7 @@ class Store:
         folder = self.folder(snapshot)
         if not folder.path.exists():
             raise missing(snapshot, folder, self.status(snapshot))
-        with locked(folder.path, what=snapshot.name, on_note=on_note):
+        with locked(folder.path, what=snapshot.name, on_note=_no_note):
             return folder.remove(forget=forget)
 
 

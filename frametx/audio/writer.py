@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from frametx.audio.encoders import Encoder, open_encoder
-from frametx.audio.formats import bits_of, rate_of, readable_formats, stem_format, writable_formats
+from frametx.audio.formats import bits_of, rate_of, stem_format
 from frametx.audio.partfile import PartFile
 from frametx.audio.pcm import quantise, saturate
 from frametx.audio.resample import Resampler
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from frametx.audio.info import BitDepth
-
-__all__ = ["StemWriter", "WrittenStem", "readable_formats", "stem_format", "writable_formats"]
 
 _BLOCK_SIZE = 65536  # libvorbis puts a whole block on its stack
 

@@ -8,7 +8,7 @@ from frametx.cli.times import seconds_from
 from frametx.errors import UsageError
 
 
-def section_times(text: str, option: str = "--section") -> tuple[float, float]:
+def section_times(text: str) -> tuple[float, float]:
     """Read `1:10-1:42` or `70-102.5` as seconds, to a thousandth.
 
     Raises:
@@ -16,8 +16,8 @@ def section_times(text: str, option: str = "--section") -> tuple[float, float]:
     """
     parts = re.split(r"\s*(?:-|\u2013|\.\.)\s*", text.strip())
     if len(parts) != 2:
-        raise UsageError(f"{option} '{text}' is no section", "write it as 1:10-1:42")
-    start, end = (round(seconds_from(part, option), 3) for part in parts)
+        raise UsageError(f"--section '{text}' is no section", "write it as 1:10-1:42")
+    start, end = (round(seconds_from(part, "--section"), 3) for part in parts)
     if end <= start:
-        raise UsageError(f"{option} '{text}' ends before it begins", "write the earlier time first")
+        raise UsageError(f"--section '{text}' ends before it begins", "write the earlier time first")
     return start, end

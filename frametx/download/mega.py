@@ -87,7 +87,7 @@ class _MegaDownload:
                     f"MEGA said {self._size} bytes first and {file.size_bytes} bytes later", "try again later"
                 )
             return
-        self._key.file_name(file.attributes)
+        self._key.check_fits(file.attributes)
         if file.size_bytes > self._job.limit_bytes:
             raise DownloadError(
                 f"the file has {file.size_bytes} bytes; at most {self._job.limit_bytes} are expected", "check the link"

@@ -6,7 +6,6 @@ Keys and MACs are 32-bit big-endian words in MEGA's own code; here they are byte
 from __future__ import annotations
 
 import hmac
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,8 +49,8 @@ class FileKey:
         counter = self.nonce + (offset // 16).to_bytes(8, "big")
         return Cipher(AES(self.aes), CTR(counter)).decryptor()
 
-    def file_name(self, attributes: bytes) -> str:
-        """Decrypt a file's attributes and return its name: to show, never to use as a path.
+    def check_fits(self, attributes: bytes) -> None:
+        """Decrypt a file's attributes, which begin with a known word.
 
         Raises:
             DownloadError: The key does not fit the file.
@@ -60,11 +59,6 @@ class FileKey:
         plain = cipher.update(attributes[: len(attributes) // 16 * 16]) + cipher.finalize()
         if not plain.startswith(b'MEGA{"'):
             raise DownloadError("the key in the link does not fit the file", "check the part of the link after #")
-        try:
-            name = json.loads(plain[4:].rstrip(b"\0")).get("n", "")
-        except ValueError:
-            return ""
-        return "".join(character for character in str(name)[:200] if character.isprintable())
 
 
 class MetaMac:

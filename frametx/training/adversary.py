@@ -58,8 +58,8 @@ class Adversary:
         self.network = Discriminator(config.channels).to(device)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=config.learning_rate, betas=(0.5, 0.9))
 
-    def learn(self, mix: Tensor, truth: Tensor, estimate: Tensor, process: Process) -> Tensor:
-        """Take a step towards telling truth and estimate apart; returns the discriminator's loss."""
+    def learn(self, mix: Tensor, truth: Tensor, estimate: Tensor, process: Process) -> None:
+        """Take a step towards telling truth and estimate, magnitudes `[b 2 f t]`, apart."""
         self.network.requires_grad_(requires_grad=True)
         real, fake = self.network(mix, truth), self.network(mix, estimate.detach())
         loss: Tensor = F.relu(1 - real).mean() + F.relu(1 + fake).mean()
@@ -69,7 +69,6 @@ class Adversary:
             if parameter.grad is not None:
                 parameter.grad = process.mean(parameter.grad)
         self.optimiser.step()
-        return loss.detach()
 
     def term(self, mix: Tensor, estimate: Tensor) -> Tensor:
         """The separation network's loss term: small where the estimate passes for true."""

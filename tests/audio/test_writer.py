@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from frametx.audio.formats import FORMATS
+from frametx.audio.formats import FORMATS, readable_formats, writable_formats
 from frametx.audio.pcm import quantise
 from frametx.audio.reader import SongReader
 from frametx.audio.resample import resampled_length
-from frametx.audio.writer import StemWriter, readable_formats, writable_formats
+from frametx.audio.writer import StemWriter
 from frametx.errors import AudioError, UsageError
 
 
