@@ -50,6 +50,12 @@ def test_passages_close_to_each_other_are_faded_together():
     np.testing.assert_array_equal(weight[118:268], 1)
 
 
+@pytest.mark.parametrize(("gap", "together"), [(FADE_FRAMES - 1, True), (FADE_FRAMES, False)])
+def test_passages_are_close_when_less_than_a_fade_lies_between_them(gap, together):
+    """From there on each has its own fades, and what lies between keeps its mask."""
+    assert merge_weight(columns(400, (50, 150), (150 + gap, 300)))[150] == together
+
+
 def test_no_free_passage_changes_nothing():
     """A song that sings throughout keeps its mask (the original program stopped with an error)."""
     assert not merge_weight(columns(400)).any()
@@ -88,3 +94,5 @@ def test_a_mask_at_the_threshold_is_not_above_it():
     mask = torch.full((2, 3, 200), THRESHOLD)
     merged = MergedArtifacts(Recorded(mask, [200]), 200)
     torch.testing.assert_close(merged.advance(FrameBuffer(200)), mask, rtol=0, atol=0)
+    merged = MergedArtifacts(Recorded(mask * 1.001, [200]), 200)
+    assert (merged.advance(FrameBuffer(200))[..., :100] == 1).all()
