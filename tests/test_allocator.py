@@ -26,6 +26,7 @@ print(int(kept), first, page_faults())
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks glibc")
 def test_blocks_that_were_freed_are_not_touched_for_the_first_time_again():
+    """Large blocks that are made and freed over and over meet few new pages once the heap has grown."""
     answer = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout
     kept, before, after = map(int, answer.split())
     if not kept:
@@ -60,6 +61,7 @@ print(int(kept), resident_bytes() - before)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks glibc")
 @pytest.mark.parametrize(("n_frames", "returned"), [(2048, False), (2049, True)])
 def test_only_a_long_window_returns_what_it_freed(n_frames, returned):
+    """For windows of more than 2048 frames memory counts more than time: what a layer freed goes back to the system."""
     command = [sys.executable, "-c", LAYERS, str(n_frames)]
     kept, grown = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     if not kept:
