@@ -4,8 +4,8 @@
     FROM=mini.safetensors END=HH:MM MUON=1 LR=1e-3 FRESH=0.9 EMA=0.999 BATCH=1 OUT=run \
         torchrun --nproc-per-node 2 as_run.py DATA
 
-DATA holds what decode.py, resing.py, other_singers.py and backing.py wrote; re-sung voices were still being made while it
-ran. The schedule follows the clock from the start to END. Only paths and imports differ from what ran.
+DATA holds what decode.py, resing.py, other_singers.py, neural_singers.py and backing.py wrote; re-sung voices were still
+being made while it ran. The schedule follows the clock from the start to END. Only paths and imports differ from what ran.
 
 It ran in sittings, each going on from the weights before:
 
@@ -49,11 +49,14 @@ It ran in sittings, each going on from the weights before:
                          step, and a new schedule; up to step 968 still every second mixture new and voices moved as far up as
                          down
     the one after that   from 0 again, and a new schedule
-    the one before last  from 0 again, and a new schedule; between steps 3450 and 4150 73 more minutes of re-sung voices came, of
+    the one after that   from 0 again, and a new schedule; between steps 3450 and 4150 73 more minutes of re-sung voices came, of
                          seven languages of tuxpaint-stamps-default
-    the last sitting     from 0 again, and a new schedule; between steps 550 and 1050 135 more minutes of re-sung voices came, of
+    the one before last  from 0 again, and a new schedule; between steps 550 and 1050 135 more minutes of re-sung voices came, of
                          31 languages of klettres-data, ktuberling-data and asterisk-core-sounds, half of them with 30 % held chords;
-                         shipped is the mean of its weights and those before it
+                         the next began with the mean of its weights and those before it
+    all up to there      without the pool `neural`, what it has shared by the others
+    the last sitting     from 0 again, and a new schedule; between steps 750 and 1075 60 minutes by neural_singers.py came, which
+                         were drawn as below from step 1010 on
 """
 
 import copy, math, os, sys, time
@@ -422,6 +425,7 @@ class Mixer:
         self.sung = Pool(SET / "resung/sung", rescan=True)
         self.spoken = Pool(SET / "resung/spoken", rescan=True)
         self.songs = Pool(SET / "resung/songs", rescan=True)
+        self.neural = Pool(SET / "resung/neural", rescan=True)
         self.speech = Pool(SET / "speech")
 
     def gm_pool(self):
@@ -430,7 +434,8 @@ class Mixer:
         return self.gm
 
     def any_sung(self, rng):
-        return (self.cc0voc, self.songs, self.sung, self.spoken)[int(rng.choice(4, p=[0.25, 0.15, 0.25, 0.35]))]
+        pools = (self.cc0voc, self.songs, self.sung, self.spoken, self.neural)
+        return pools[int(rng.choice(5, p=[0.2, 0.12, 0.18, 0.28, 0.22]))]
 
     def choir(self, rng, n):
         """Several voices at once, unrelated but for their key's luck, in a large room."""
@@ -459,7 +464,7 @@ class Mixer:
         if u < 0.2:
             return sing_effects(stereo(self.cc0voc.crop(rng, n, voice_ratio(rng), active=True), rng), rng, 0.3)
         if u < 0.93:
-            pool = self.songs if u < 0.38 else self.sung if u < 0.55 else self.spoken
+            pool = self.songs if u < 0.34 else self.sung if u < 0.47 else self.neural if u < 0.7 else self.spoken
             return sing_effects(
                 stereo(pool.crop(rng, n, voice_ratio(rng), active=True), rng),
                 rng,
