@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from frametx.bench import RELEASED, bench
+from frametx.bench import RELEASED, Measurement, Peaks, bench
 from frametx.cli.app import app
 from frametx.errors import UsageError
 from frametx.manifest import load_manifest
@@ -36,6 +36,40 @@ def test_operations_are_what_torch_counts(name):
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(torch.empty(1, network.in_channels, network.n_bins, 2, device="meta"))
     assert counted == pytest.approx(counter.get_total_flops(), rel=0.02)
+
+
+def test_no_heading_of_the_table_is_cut_in_80_columns(monkeypatch):
+    """The narrowest terminal that is usual shows every word and every figure."""
+    slow = Measurement(
+        model="gan-v1",
+        precision="bf16",
+        frames=16384,
+        seconds=1000.0,
+        seconds_per_audio_second=12.34,
+        gflops=1234.0,
+        percent_of_matrix_peak=100.0,
+        percent_of_convolution_peak=100.0,
+        peak_bytes=123 * 2**30,
+        song_seconds=3661.0,
+    )
+    peaks = Peaks(precision="bf16", matrix=1000.0, convolution=1000.0)
+    monkeypatch.setattr("frametx.bench.bench", lambda *_, **__: ([peaks], [slow]))
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = CliRunner().invoke(app, ["bench"]).stdout.splitlines()
+    words = " ".join(lines).split()
+    assert max(map(len, lines)) <= 80
+    assert {
+        "model",
+        "precision",
+        "audio",
+        "GFLOP/s",
+        "convolution",
+        "4-minute",
+        "song",
+        "16384",
+        "12.34",
+        "61:01",
+    } <= set(words)
 
 
 @pytest.mark.slow

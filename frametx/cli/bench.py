@@ -79,11 +79,12 @@ def _gib(result: Measurement | Other) -> str:
 
 
 def _table(peaks: Sequence[Peaks], results: Sequence[Measurement]) -> None:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table("model", "precision", "frames", caption="; ".join(map(_peak_line, peaks)))
-    for heading in ("s / s audio", "GFLOP/s", "% matrix", "% convolution", "peak GiB", "4-minute song"):
+    table = Table("model", "precision", "frames", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("s / s\naudio", "GFLOP/s", "%\nmatrix", "%\nconvolution", "peak\nGiB", "4-minute\nsong"):
         table.add_column(heading, justify="right")
     for result in results:
         minutes, seconds = divmod(round(result.song_seconds), 60)
@@ -98,7 +99,10 @@ def _table(peaks: Sequence[Peaks], results: Sequence[Measurement]) -> None:
             _gib(result),
             f"{minutes}:{seconds:02d}",
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for peak in peaks:
+        console.print(_peak_line(peak), highlight=False)
 
 
 def _peak_line(peak: Peaks) -> str:
