@@ -1,4 +1,4 @@
-"""Times in a song as people write them: `1:10`, `1:10.5`, `1:02:03`, `70`."""
+"""Times in a song as people write them: `1:10`, `1:10.5`, `1:02:03`, `70`; and ranges of them."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime  # type: ignore[import-untyped,import-not-found,unused-ignore]
 import soxr
 
-from frametx.training.recipes.mini.resing import FRAMES_PER_SECOND, SAMPLE_RATE, Melody
+from frametx.training.recipes.mini.resing import FRAMES_PER_SECOND, SAMPLE_RATE, Melody, write
 
 SYNTHESIS_RATE = 24000
 PITCH_HZ = 80.0
@@ -169,7 +169,6 @@ def main() -> None:
     """Sing until there are HOURS of it, every voice in turn."""
     folder, out, hours = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])
     seed = int(sys.argv[4]) if len(sys.argv) > 4 else 0
-    out.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     synthesiser = Synthesiser(folder)
     voices = [np.fromfile(path, np.float32).reshape(-1, 256) for path in sorted((folder / "voices").glob("*.bin"))]
@@ -188,11 +187,7 @@ def main() -> None:
         ]
         _, _, predicted = synthesiser.plan(words(rng, 8), voice, 1.0, rng)
         stereo = sung(synthesiser, [voice, *more], semitones(predicted), rng, held=held)
-        target = out / f"{seed:03d}_{number:04d}.npy"
-        part = target.with_suffix(".part")
-        with part.open("wb") as file:
-            np.save(file, np.round(stereo * 32767).astype(np.int16))
-        part.replace(target)
+        write(out / f"{seed:03d}_{number:04d}.npy", stereo)
         done, number = done + len(stereo) / SAMPLE_RATE, number + 1
         sys.stdout.write(f"{done / 60:.1f} min sung in {(time.monotonic() - began) / 60:.1f} min\n")
         sys.stdout.flush()

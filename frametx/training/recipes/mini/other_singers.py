@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyworld  # type: ignore[import-untyped]
 
-from frametx.training.recipes.mini.resing import FRAME_MS, SAMPLE_RATE, smooth, warp_formants
+from frametx.training.recipes.mini.resing import FRAME_MS, SAMPLE_RATE, smooth, warp_formants, write
 
 EXCERPT = 24 * SAMPLE_RATE
 BLOCK = SAMPLE_RATE // 10
@@ -84,14 +84,10 @@ def main() -> None:
     seed = int(sys.argv[4]) if len(sys.argv) > 4 else 0
     rng = np.random.default_rng(seed)
     files = sorted(pairs.glob("*_vocals.npy"))
-    out.mkdir(parents=True, exist_ok=True)
     done, number, began = 0.0, 0, time.monotonic()
     while done < hours * 3600:
         for stereo in versions(excerpt(files, rng), rng):
-            part = out / f"{seed:03d}_{number:04d}.part"
-            with part.open("wb") as file:
-                np.save(file, np.round(stereo * 32767).astype(np.int16))
-            part.replace(part.with_suffix(".npy"))
+            write(out / f"{seed:03d}_{number:04d}.npy", stereo)
             done, number = done + len(stereo) / SAMPLE_RATE, number + 1
         sys.stdout.write(f"{done / 60:.1f} min sung in {(time.monotonic() - began) / 60:.1f} min\n")
         sys.stdout.flush()

@@ -210,6 +210,15 @@ def spoken_syllables(speech: Path, rng: np.random.Generator, count: int, *, low:
     return [s for s in found if s], rng.uniform(*LOW_CENTRES) if low else rng.uniform(48, 72)
 
 
+def write(target: Path, stereo: np.ndarray) -> None:
+    """Write float samples as int16, and show the file once it is whole: a training may be reading the folder."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(".part")
+    with part.open("wb") as file:
+        np.save(file, np.round(stereo * 32767).astype(np.int16))
+    part.replace(target)
+
+
 def main() -> None:
     """Sing until there are HOURS of it."""
     voices, speech, out = (Path(argument) for argument in sys.argv[1:4])
@@ -231,11 +240,7 @@ def main() -> None:
             takes_share = 1.0 if held else TAKES_SHARE
             stereo = file_of_song(syllables, centre + rng.uniform(-4, 4), rng, slow, takes_share)
             target = out / ("spoken" if spoken else "sung") / f"{seed:03d}_{number:04d}.npy"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_suffix(".part")
-            with part.open("wb") as file:
-                np.save(file, np.round(stereo * 32767).astype(np.int16))
-            part.replace(target)
+            write(target, stereo)
             done, number = done + len(stereo) / SAMPLE_RATE, number + 1
         sys.stdout.write(f"{done / 60:.1f} min sung in {(time.monotonic() - began) / 60:.1f} min\n")
         sys.stdout.flush()
