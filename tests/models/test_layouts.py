@@ -35,6 +35,18 @@ def test_turning_channels_last_changes_no_value(channels, batch):
         assert torch.equal(convolve_channels_last(x, one, None, (1, 1), (0, 0)), x)
 
 
+@pytest.mark.parametrize(("bins", "size", "step", "edge"), [(2, 3, 2, 1), (8, 18, 8, 5)], ids=["3x3", "packed"])
+def test_a_single_bin_at_a_larger_stride(bins, size, step, edge):
+    """What a convolution makes of so few bins that one is left is what float32 gives; AMX left it unwritten."""
+    x = torch.randn(1, 28, 16, bins).bfloat16()
+    weight = torch.randn(8, 28, size, size).bfloat16() / 28
+    expected = F.conv2d(x.float(), weight.float(), None, (1, step), (edge, edge))
+    assert expected.shape[-1] == 1
+    with torch.inference_mode():
+        got = convolve_channels_last(x, weight, None, (1, step), (edge, edge))
+    assert torch.allclose(got.float(), expected, rtol=0.01, atol=0.01)
+
+
 def test_norms_of_bfloat16_are_rounded_once():
     """Normalised in float32 with the float32 parameters of every channel, then rounded."""
     norm = MultichannelLayerNorm(3, 64)
