@@ -32,9 +32,12 @@ def network(request):
     return NETWORKS[request.param](**SIZES[request.param]).eval()
 
 
+@pytest.mark.parametrize("amx", [True, False], ids=["amx", "no amx"])
 @pytest.mark.parametrize("blockwise_from", [1, 512])
-def test_bfloat16_masks_stay_near(network, blockwise_from, monkeypatch):
+def test_bfloat16_masks_stay_near(network, blockwise_from, amx, monkeypatch):
     """A network cast to bfloat16 gives the float32 masks within 0.02 everywhere and 0.002 on average."""
+    monkeypatch.setattr(held, "cpu_has_amx", lambda: amx)
+    monkeypatch.setattr(held, "AMX_BLOCK_BYTES", 5000)
     monkeypatch.setattr(held, "MIN_FRAMES", blockwise_from)
     monkeypatch.setattr(held, "PASS_WIDTH", 2)
     x = torch.rand(1, network.in_channels, network.n_bins, 64) ** 2
