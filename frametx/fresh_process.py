@@ -31,9 +31,12 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
     except EOFError:
         process.join()
         what = " ".join(str(argument) for argument in arguments[:2])
+        killed = process.exitcode is not None and process.exitcode < 0
         raise FrametxError(
             f"measuring {what} ended with exit code {process.exitcode}",
-            "the machine probably ran out of memory: measure a smaller crop",
+            "the machine probably ran out of memory: measure a smaller crop"
+            if killed
+            else "what it printed above says why",
         ) from None
     process.join()
     if kind == "error":
