@@ -23,11 +23,16 @@ def convolve_channels_last(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: tuple[int, int]
 ) -> Tensor:
     """Convolve with channels last in memory: twice as fast on CPUs, even when the layout has to be changed for it."""
-    weight = weight.contiguous(memory_format=torch.channels_last)
-    if x.shape[3] + 2 * padding[1] - weight.shape[3] < stride[1]:
-        # a single bin: at a larger stride, oneDNN leaves memory unwritten on processors with AMX (torch 2.14, bfloat16)
-        return F.conv2d(_channels_last(x), weight, bias, (stride[0], 1), padding)[..., :1]
-    return F.conv2d(_channels_last(x), weight, bias, stride, padding)
+    return _convolve(_channels_last(x), weight.contiguous(memory_format=torch.channels_last), bias, stride, padding)
+
+
+def _convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], padding: tuple[int, int], groups: int = 1
+) -> Tensor:
+    if x.shape[3] + 2 * padding[1] - weight.shape[3] >= stride[1]:
+        return F.conv2d(x, weight, bias, stride, padding, 1, groups)
+    # a single bin: at a larger stride, oneDNN leaves memory unwritten on processors with AMX (torch 2.14, bfloat16)
+    return F.conv2d(x, weight, bias, (stride[0], 1), padding, 1, groups)[..., :1]
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -80,7 +85,7 @@ class Conv(nn.Conv2d):
             return convolve_channels_last(x, weight, self.bias, stride, padding)
         if x.device.type != "cpu":
             weight = weight.contiguous()  # torch 2.6 to 2.13 reads it as if it were on Apple's GPUs (its issue 192212)
-        return F.conv2d(x, weight, self.bias, stride, padding, 1, self.groups)
+        return _convolve(x, weight, self.bias, stride, padding, self.groups)
 
     def _packed(self, x: Tensor) -> Tensor:
         """Compute one channel as `PACKED` channels of every `PACKED`-th bin: kernels are written for many channels."""

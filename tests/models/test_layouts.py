@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from frametx.models.blocks import upsample_to
-from frametx.models.convolutions import convolve_channels_last
+from frametx.models.convolutions import Conv, convolve_channels_last
 from frametx.models.norms import MultichannelLayerNorm
 from frametx.models.v8 import V8
 
@@ -35,15 +37,14 @@ def test_turning_channels_last_changes_no_value(channels, batch):
         assert torch.equal(convolve_channels_last(x, one, None, (1, 1), (0, 0)), x)
 
 
-@pytest.mark.parametrize(("bins", "size", "step", "edge"), [(2, 3, 2, 1), (8, 18, 8, 5)], ids=["3x3", "packed"])
-def test_a_single_bin_at_a_larger_stride(bins, size, step, edge):
-    """What a convolution makes of so few bins that one is left is what float32 gives; AMX left it unwritten."""
+@pytest.mark.parametrize("learning", [False, True], ids=["separating", "learning"])
+@pytest.mark.parametrize(("bins", "conv"), [(2, Conv(28, 8, stride=(2, 1))), (8, Conv(28, 1, 11))], ids=["3x3", "packed"])
+def test_bins_so_few_that_a_stride_leaves_one(bins, conv, learning):
+    """What a convolution makes of them in bfloat16 is what float32 makes of them; AMX left it unwritten."""
     x = torch.randn(1, 28, 16, bins).bfloat16()
-    weight = torch.randn(8, 28, size, size).bfloat16() / 28
-    expected = F.conv2d(x.float(), weight.float(), None, (1, step), (edge, edge))
-    assert expected.shape[-1] == 1
-    with torch.inference_mode():
-        got = convolve_channels_last(x, weight, None, (1, step), (edge, edge))
+    conv.bfloat16()
+    with torch.set_grad_enabled(learning):
+        got, expected = conv(x), copy.deepcopy(conv).float()(x.float())
     assert torch.allclose(got.float(), expected, rtol=0.01, atol=0.01)
 
 
