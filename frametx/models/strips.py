@@ -20,10 +20,10 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CPU_VALUES = 6 * 2**20
-"""Values of the widest layer in a strip on a CPU: below 32 MiB, what is freed is used again instead of given back."""
+CPU_BYTES = 24 * 2**20
+"""The widest layer in a strip on a CPU: below 32 MiB, what is freed is used again instead of given back."""
 GPU_VALUES = 128 * 2**20
-"""The same on a GPU, where only memory matters."""
+"""Values of that layer on a GPU, where only memory matters."""
 MIN_FRAMES = 32
 """Shorter strips would compute their margins for nothing."""
 HALO = 2
@@ -52,7 +52,7 @@ def in_strips(
         What `function(*inputs)` is; strips only when no gradient is needed.
     """
     batch, _, n_frames, _ = inputs[0].shape
-    values = CPU_VALUES if inputs[0].device.type == "cpu" else GPU_VALUES
+    values = CPU_BYTES // inputs[0].itemsize if inputs[0].device.type == "cpu" else GPU_VALUES
     size = max(min_frames, values // (batch * width)) // stride * stride
     if torch.is_grad_enabled() or n_frames <= size + 2 * halo:
         return function(*inputs).contiguous()

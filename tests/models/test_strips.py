@@ -31,7 +31,7 @@ def test_strips_join_to_the_whole(frames, stride, values, min_frames):
 
     x, y = torch.randn(2, 1, frames, 7), torch.randn(2, 2, frames, 7)
     with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(strips, "CPU_VALUES", values)
+        patch.setattr(strips, "CPU_BYTES", 4 * values)
         got = in_strips(function, x, y, width=28, stride=stride, min_frames=min_frames)
         assert torch.allclose(got, function(x, y), atol=1e-5)
 
