@@ -38,7 +38,9 @@ def test_turning_channels_last_changes_no_value(channels, batch):
 
 
 @pytest.mark.parametrize("learning", [False, True], ids=["separating", "learning"])
-@pytest.mark.parametrize(("bins", "conv"), [(2, Conv(28, 8, stride=(2, 1))), (8, Conv(28, 1, 11))], ids=["3x3", "packed"])
+@pytest.mark.parametrize(
+    ("bins", "conv"), [(2, Conv(28, 8, stride=(2, 1))), (8, Conv(28, 1, 11))], ids=["3x3", "packed"]
+)
 def test_bins_so_few_that_a_stride_leaves_one(bins, conv, learning):
     """What a convolution makes of them in bfloat16 is what float32 makes of them; AMX left it unwritten."""
     x = torch.randn(1, 28, 16, bins).bfloat16()
