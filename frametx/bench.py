@@ -21,7 +21,7 @@ from torch import Tensor
 
 from frametx.allocator import freed_memory_returned, keep_freed_memory
 from frametx.device import float32_kept, pick_device, pick_dtype
-from frametx.errors import UsageError
+from frametx.errors import FrametxError, UsageError
 from frametx.fresh_process import in_fresh_process
 from frametx.models.convolutions import convolve_channels_last
 from frametx.models.detect import NETWORKS, network_class
@@ -114,6 +114,7 @@ def bench(
     device: str = "auto",
     against: str | None = None,
     on_result: Callable[[Measurement], None] | None = None,
+    on_failure: Callable[[FrametxError], None] | None = None,
 ) -> tuple[list[Peaks], list[Measurement]]:
     """Measure networks one after another, each in a process of its own.
 
@@ -125,31 +126,54 @@ def bench(
         against: Another implementation, `module:function`, that maps an architecture's name, its tensors and a magnitude
             `[1 c f t]` to logits `[1 2 f t]`.
         on_result: Called after each.
+        on_failure: Called when a measurement fails, instead of ending all. Without the other implementation's a network is
+            not measured.
 
     Raises:
         ModelLimitError: An architecture takes no window so wide.
         UsageError: There is no such architecture or implementation.
-        FrametxError: A measurement's process died.
+        FrametxError: A measurement's process died, and there is no `on_failure`.
     """
     for model in models:
         if model not in NETWORKS:
             raise UsageError(f"there is no architecture '{model}'", f"there are {', '.join(NETWORKS)}")
     if against is not None:
         implementation(against)
+    networks = [_outline(model) for model in models]
+    windows = [(network, network.fitting_width(n)) for network, n in itertools.product(networks, frames)]
     peaks = {precision: in_fresh_process(_peaks, precision, device) for precision in precisions}
     results = []
-    for model, n_frames in itertools.product(models, frames):
-        with torch.device("meta"):
-            network: Network = network_class(model)()  # type: ignore[call-arg]
-        width = network.fitting_width(n_frames)
-        other = None if against is None else in_fresh_process(_run, model, "fp32", width, device, against)
+    for network, width in windows:
+        model = network.architecture
+        try:
+            other = None if against is None else in_fresh_process(_run, model, "fp32", width, device, against)
+        except FrametxError as error:
+            _fail(error, on_failure)
+            continue
         for precision in precisions:
-            run = in_fresh_process(_run, model, precision, width, device)
+            try:
+                run = in_fresh_process(_run, model, precision, width, device)
+            except FrametxError as error:
+                _fail(error, on_failure)
+                continue
             result = _measurement(network, precision, width, peaks[precision], run, other)
             results.append(result)
             if on_result:
                 on_result(result)
     return list(peaks.values()), results
+
+
+def _outline(model: str) -> Network:
+    """Return a network without its numbers."""
+    with torch.device("meta"):
+        network: Network = network_class(model)()  # type: ignore[call-arg]
+    return network
+
+
+def _fail(error: FrametxError, on_failure: Callable[[FrametxError], None] | None) -> None:
+    if on_failure is None:
+        raise error
+    on_failure(error)
 
 
 def implementation(name: str) -> Callable[[str, dict[str, Tensor], Tensor], Tensor]:

@@ -10,9 +10,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
-from frametx.bench import RELEASED, Measurement, Peaks, bench
+from frametx.bench import RELEASED, Measurement, Peaks, Run, bench
 from frametx.cli.app import app
-from frametx.errors import UsageError
+from frametx.errors import FrametxError, ModelLimitError, UsageError
 from frametx.manifest import load_manifest
 from frametx.models.detect import NETWORKS
 from frametx.operations import operations
@@ -94,6 +94,33 @@ def test_another_implementation_is_measured_beside(tmp_path, monkeypatch):
     result = CliRunner().invoke(app, ["bench", "v9", "--crop", "10", "--device", "cpu", "--against", "mine:always"])
     assert result.exit_code == 0, result.output
     assert re.search(r"ratio \d+\.\d\d; masks differ by [1-9]\.\de-0[1-9] at most", result.stderr.replace("\n", " "))
+
+
+def test_a_measurement_that_fails_costs_no_other(monkeypatch):
+    """The networks after one that does not fit are measured and shown, and the command says that not all is there."""
+    began = []
+
+    def run(function, *arguments):
+        if len(arguments) == 2:  # the machine's peaks
+            return Peaks(precision=arguments[0], matrix=100.0, convolution=100.0)
+        began.append(arguments[0])
+        if arguments[0] == "v4":
+            raise FrametxError("measuring v4 fp32 ended with exit code -9", "measure a smaller crop")
+        return Run(1.0, 2**30, torch.zeros(1, 2, 4, 4).numpy())
+
+    monkeypatch.setattr("frametx.bench.in_fresh_process", run)
+    result = CliRunner().invoke(app, ["bench", "v10", "v4", "v9", "--crop", "256", "--json"])
+    assert result.exit_code == 1
+    assert began == ["v10", "v4", "v9"]
+    assert [figures["model"] for figures in json.loads(result.stdout)["results"]] == ["v10", "v9"]
+    assert "error: measuring v4 fp32 ended with exit code -9\nhint: measure a smaller crop" in result.stderr
+
+
+def test_a_window_too_wide_is_refused_before_anything_runs(monkeypatch):
+    """A limit of the last network is told before the first is measured."""
+    monkeypatch.setattr("frametx.bench.in_fresh_process", lambda *_: pytest.fail("something ran"))
+    with pytest.raises(ModelLimitError, match="at most"):
+        bench(["v10", "v7"], ["fp32"], frames=[100_000])
 
 
 @pytest.mark.parametrize("name", ["no_such_module:forward", "json:forward", "json", ""])

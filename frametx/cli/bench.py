@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from frametx.cli import separate_options as options
-from frametx.errors import UsageError
+from frametx.errors import EXIT_FAILED, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from frametx.bench import Measurement, Other, Peaks
+    from frametx.errors import FrametxError
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 GIB = 2**30
@@ -42,19 +43,27 @@ def bench(
 
     from frametx.bench import RELEASED, as_dict  # noqa: PLC0415  (torch)
     from frametx.bench import bench as measure  # noqa: PLC0415
-    from frametx.cli.console import console  # noqa: PLC0415
+    from frametx.cli.console import console, say_error  # noqa: PLC0415
 
     def show(result: Measurement) -> None:
         figures = f"{result.seconds_per_audio_second:.2f} s per second of audio, peak {_gib(result)} GiB"
         console.print(f"{result.model} {result.precision} {result.frames} frames: {figures}{_beside(result)}")
 
+    failures: list[FrametxError] = []
+
+    def tell(error: FrametxError) -> None:
+        failures.append(error)
+        say_error(error.message, error.hint)
+
     peaks, results = measure(
-        models or RELEASED, precisions, frames=frames, device=device, against=against, on_result=show
+        models or RELEASED, precisions, frames=frames, device=device, against=against, on_result=show, on_failure=tell
     )
     if as_json:
         typer.echo(json.dumps(as_dict(peaks, results), indent=2))
     else:
         _table(peaks, results)
+    if failures:
+        raise typer.Exit(EXIT_FAILED)
 
 
 def _frames(text: str) -> int:
