@@ -6,6 +6,7 @@ import multiprocessing
 from typing import TYPE_CHECKING, Any
 
 from frametx.errors import FrametxError
+from frametx.process import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +46,7 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _answer(connection: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    die_with_parent()  # nobody would read what it measures, for minutes and with gigabytes
     try:
         connection.send(("value", function(*arguments)))
     except FrametxError as error:

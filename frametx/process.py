@@ -1,9 +1,12 @@
-"""Processes of this machine: whether another one still runs, and how much memory this one took."""
+"""Processes of this machine: whether another one still runs, how much memory this one took, and when it ends."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
+import threading
+from multiprocessing import connection
 from typing import Any
 
 _SYNCHRONIZE = 0x00100000
@@ -36,6 +39,17 @@ def peak_memory_bytes() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def die_with_parent() -> None:
+    """End this process, which `multiprocessing` started, at once when the one that started it is gone."""
+    parent: Any = multiprocessing.parent_process()
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
 
 
 def _is_running_on_windows(pid: int) -> bool:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
-import threading
 from collections import deque
 from dataclasses import dataclass
 from multiprocessing import connection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -23,6 +21,7 @@ from frametx.audio.partfile import remove_abandoned_parts
 from frametx.errors import FrametxError
 from frametx.events import Event, Failed, Note
 from frametx.job import Emit, Job, Work, run_job
+from frametx.process import die_with_parent
 from frametx.separator import Separator
 
 if TYPE_CHECKING:
@@ -171,7 +170,7 @@ def _work(pipe: Connection, work: Work, setup: Setup, threads: int) -> None:
     """What a worker does: songs, until there are no more. It sends None when it is free to begin one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _die_with_parent()
+    die_with_parent()  # a later run would otherwise meet this one at its files
     torch.set_num_threads(threads)
     try:
         separator = Separator(setup)
@@ -185,17 +184,6 @@ def _work(pipe: Connection, work: Work, setup: Setup, threads: int) -> None:
         pass  # asked to end, or there is nobody left to work for
     finally:
         pipe.close()
-
-
-def _die_with_parent() -> None:
-    """End at once when the parent is gone: a later run would otherwise meet this one at its files."""
-    parent: Any = multiprocessing.parent_process()
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, name="watch-parent", daemon=True).start()
 
 
 def _ending(exit_code: int | None) -> str:

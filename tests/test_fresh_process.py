@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -29,3 +30,14 @@ def test_a_process_that_was_killed_ran_out_of_memory():
     with pytest.raises(FrametxError) as failed:
         in_fresh_process(signal.raise_signal, signal.SIGKILL)
     assert "memory" in failed.value.hint
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no signals")
+def test_the_process_ends_with_the_one_that_waits_for_it():
+    """Whoever ends a measurement finds the machine free: no process is left that could write."""
+    forever = "print('begun', flush=True); import signal; signal.pause()"
+    code = f"from frametx.fresh_process import in_fresh_process; in_fresh_process(exec, {forever!r})"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stdout.readline() == "begun\n"
+        waiting.kill()
+        waiting.communicate(timeout=60)
