@@ -12,6 +12,7 @@ import soxr
 
 from frametx.errors import TrainingError
 from frametx.spectrum import SAMPLE_RATE
+from frametx.training.background import held_chord
 from frametx.training.stereo import narrowed, spread
 
 if TYPE_CHECKING:
@@ -79,10 +80,16 @@ class Augmenter:
     def vocals(self, samples: Samples, rng: np.random.Generator, *, dry: bool = False) -> Samples:
         """Vary vocals; dry ones get the room that finished songs have."""
         samples = self._stereo(samples, rng)
+        background = rng.random() < self.config.background
+        if background:
+            samples = held_chord(samples, rng)
         if rng.random() < self.config.spread:
             samples = spread(samples, rng)
         if self.board is not None:
-            samples = self._apply(self._vocal_chain(rng, wet=1.0 if dry else 0.3), at_level(samples))
+            chain = self._vocal_chain(rng, wet=1.0 if dry or background else 0.3)
+            if background and rng.random() < 0.6:
+                chain += self._distance(rng)
+            samples = self._apply(chain, at_level(samples))
         return self._common(samples, rng)
 
     def pair(self, instrumental: Samples, vocals: Samples, rng: np.random.Generator) -> tuple[Samples, Samples]:
@@ -156,6 +163,20 @@ class Augmenter:
             size, damping, amount = between(0.1, 0.85), between(0.2, 0.8), between(0.05, 0.4)
             chain.append(pb.Reverb(size, damping, amount, between(0.5, 1.0), between(0.4, 1.0)))
         return chain
+
+    def _distance(self, rng: np.random.Generator) -> list[Any]:
+        """What puts voices behind the others: no air, little chest, a large room."""
+        pb = self.board
+        steep = pb.LadderFilter.Mode.LPF24 if rng.random() < 0.5 else pb.LadderFilter.Mode.LPF12
+        effects = [
+            pb.LadderFilter(steep, cutoff_hz=float(np.exp(rng.uniform(np.log(900), np.log(6000)))), resonance=0.0)
+        ]
+        if rng.random() < 0.6:
+            effects.append(pb.HighpassFilter(float(rng.uniform(120, 450))))
+        if rng.random() < 0.6:
+            size, damping, amount, dry = rng.uniform((0.4, 0.2, 0.2, 0.1), (0.95, 0.8, 0.8, 0.8))
+            effects.append(pb.Reverb(float(size), float(damping), float(amount), float(dry), 1.0))
+        return effects
 
 
 def band_limited(samples: Samples, rate: float) -> Samples:

@@ -102,6 +102,7 @@ class AugmentConfig:
         swap: Share with channels swapped; half of all get their polarity turned as well.
         width: Share with another stereo width.
         spread: Share of the vocals that is panned, doubled or widened.
+        background: Share of the vocals that is made a choir, holding chords; with effects mostly dark and far away.
         narrow: Share of the instrumentals that is brought near mono.
         band_limit: Share without its highest frequencies.
         effects: Whether equalisers, compression, distortion, chorus, delay, reverb and MP3 loss are used; they need the
@@ -115,6 +116,7 @@ class AugmentConfig:
     swap: float = 0.5
     width: float = 0.35
     spread: float = 0.4
+    background: float = 0.05
     narrow: float = 0.15
     band_limit: float = 0.05
     effects: bool = False

@@ -140,9 +140,8 @@ def _limits(config: TrainingConfig) -> Iterator[tuple[str, float, Limit]]:
     yield from _named("mixing", config.mixing, SHARE, "true_pairs", "no_vocals", "only_vocals", "second_voice")
     yield from _named("mixing", config.mixing, LEVEL, "vocals_db")
     yield from _named("mixing", config.mixing, DECIBELS, "vocals_db_spread", "headroom_db")
-    yield from _named(
-        "augment", config.augment, SHARE, "speed", "swap", "width", "spread", "narrow", "band_limit", "codec"
-    )
+    shares = ("speed", "swap", "width", "spread", "background", "narrow", "band_limit", "codec")
+    yield from _named("augment", config.augment, SHARE, *shares)
     yield from _named("augment", config.augment, SEMITONES, "speed_semitones")
     yield from _named("augment", config.augment, DECIBELS, "equaliser_db")
     yield from _optimiser_limits(config)

@@ -16,6 +16,7 @@ from frametx.errors import AudioError, TrainingError
 from frametx.models.mini import Mini
 from frametx.spectrum import Framing
 from frametx.training.augment import LEVEL, Augmenter, active_rms, at_level, band_limited
+from frametx.training.background import held_chord
 from frametx.training.config import AugmentConfig, LossConfig, MixingConfig, Source
 from frametx.training.data import Mixer, Mixtures, Numbers, Recordings, batches
 from frametx.training.losses import SeparationLoss
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 RATE = 44100
 FRAMING = Framing(n_fft=256, hop=128)
-PLAIN = AugmentConfig(speed=0.0, swap=0.0, width=0.0, spread=0.0, narrow=0.0, band_limit=0.0)
+PLAIN = AugmentConfig(speed=0.0, swap=0.0, width=0.0, spread=0.0, background=0.0, narrow=0.0, band_limit=0.0)
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
@@ -106,7 +107,7 @@ class TestSongs:
         soundfile.write(tmp_path / "tone" / "x.wav", tone, RATE)
         tones = open_pool([Source(folder=tmp_path / "tone")], tmp_path / "cache", 1000, ignore)
         mixing = MixingConfig(true_pairs=0, no_vocals=0, only_vocals=1, second_voice=0)
-        augment = AugmentConfig(speed=0, swap=0, width=0, spread=1, narrow=0, band_limit=0)
+        augment = AugmentConfig(speed=0, swap=0, width=0, spread=1, background=0, narrow=0, band_limit=0)
         mixer = Mixer(Recordings(opened.instrumentals, tones, None), mixing, Augmenter(augment))
         for seed, seconds in enumerate([1] * 4 + [9] * 3):
             _, sung = mixer.stems(np.random.default_rng(seed), seconds * RATE)
@@ -150,10 +151,24 @@ class TestAugmentation:
         assert sum(np.abs(x[0] - x[1]).mean() > 0.01 * np.abs(x).mean() for x in wide) >= 7
         assert np.allclose(*narrowed(noise(100), 1.0), atol=1e-6)
 
+    def test_held_chords_lie_on_the_semitones_of_the_voice(self):
+        """A steady tone becomes tones whole semitones away, about as long and loud as it was; silence stays silence."""
+        tone = np.sin(2 * np.pi * 1760 * np.arange(4 * RATE) / RATE).astype(np.float32) * np.ones((2, 1), np.float32)
+        for seed in range(6):
+            chord = held_chord(tone, np.random.default_rng(seed))
+            assert chord.shape == tone.shape
+            assert chord.dtype == np.float32
+            assert 0.3 < active_rms(chord) / active_rms(tone) < 4
+            energy = np.square(np.abs(np.fft.rfft(chord.sum(axis=0))))[1:]
+            semitones = 12 * np.log2(np.arange(1, len(energy) + 1) / 4 / 1760)
+            near = np.abs(semitones - np.round(semitones)) < 0.3
+            assert energy[near].sum() > 0.9 * energy.sum()
+        assert not held_chord(np.zeros_like(tone), np.random.default_rng(0)).any()
+
     def test_effects_keep_length_and_are_finite(self):
         """Equalisers, dynamics, rooms and codecs return as many samples as they got."""
         pytest.importorskip("pedalboard")
-        augmenter = Augmenter(AugmentConfig(effects=True, codec=0.3))
+        augmenter = Augmenter(AugmentConfig(effects=True, codec=0.3, background=0.5))
         for seed in range(12):
             varied = augmenter.vocals(noise(RATE), np.random.default_rng(seed), dry=True)
             assert varied.shape == (2, RATE)
