@@ -59,8 +59,9 @@ def _held(samples: Samples, semitones: np.ndarray, rng: np.random.Generator) -> 
 
 def _loud_place(samples: Samples, rng: np.random.Generator) -> int:
     """Draw a sample, the likelier the louder its surroundings."""
-    whole = samples[:, : samples.shape[1] // STEP * STEP]
-    rms = np.sqrt(np.square(whole.astype(float)).reshape(2, -1, STEP).mean(axis=(0, 2)))
+    n_parts = samples.shape[1] // STEP
+    parts = samples[:, : n_parts * STEP].astype(float).reshape(2, n_parts, STEP)
+    rms = np.sqrt(np.square(parts).mean(axis=(0, 2)))
     return int(rng.choice(len(rms), p=rms / rms.sum())) * STEP if rms.sum() > 0 else 0
 
 

@@ -164,6 +164,7 @@ class TestAugmentation:
             near = np.abs(semitones - np.round(semitones)) < 0.3
             assert energy[near].sum() > 0.9 * energy.sum()
         assert not held_chord(np.zeros_like(tone), np.random.default_rng(0)).any()
+        assert held_chord(tone[:, :1000], np.random.default_rng(0)).shape == (2, 1000)
 
     def test_effects_keep_length_and_are_finite(self):
         """Equalisers, dynamics, rooms and codecs return as many samples as they got."""
