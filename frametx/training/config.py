@@ -116,7 +116,7 @@ class AugmentConfig:
     swap: float = 0.5
     width: float = 0.35
     spread: float = 0.4
-    background: float = 0.05
+    background: float = 0.0
     narrow: float = 0.15
     band_limit: float = 0.05
     effects: bool = False

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 RATE = 44100
 FRAMING = Framing(n_fft=256, hop=128)
-PLAIN = AugmentConfig(speed=0.0, swap=0.0, width=0.0, spread=0.0, background=0.0, narrow=0.0, band_limit=0.0)
+PLAIN = AugmentConfig(speed=0.0, swap=0.0, width=0.0, spread=0.0, narrow=0.0, band_limit=0.0)
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
@@ -107,7 +107,7 @@ class TestSongs:
         soundfile.write(tmp_path / "tone" / "x.wav", tone, RATE)
         tones = open_pool([Source(folder=tmp_path / "tone")], tmp_path / "cache", 1000, ignore)
         mixing = MixingConfig(true_pairs=0, no_vocals=0, only_vocals=1, second_voice=0)
-        augment = AugmentConfig(speed=0, swap=0, width=0, spread=1, background=0, narrow=0, band_limit=0)
+        augment = AugmentConfig(speed=0, swap=0, width=0, spread=1, narrow=0, band_limit=0)
         mixer = Mixer(Recordings(opened.instrumentals, tones, None), mixing, Augmenter(augment))
         for seed, seconds in enumerate([1] * 4 + [9] * 3):
             _, sung = mixer.stems(np.random.default_rng(seed), seconds * RATE)
