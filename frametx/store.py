@@ -21,7 +21,7 @@ from frametx.download.claim import claimed, locked, scratch
 from frametx.download.fetch import fetch
 from frametx.download.job import Job
 from frametx.download.part import PartFile
-from frametx.errors import UsageError
+from frametx.errors import SnapshotMissing, UsageError
 from frametx.record import CONVERTED_FROM, read_record
 from frametx.sources import admit, fetch_from, limit_bytes, wrong_digest
 
@@ -216,12 +216,13 @@ class Store:
             raise missing(snapshot, folder, status)
         return [_verify_file(folder, path, on_bytes) for path in folder.files]
 
-    def remove(self, snapshot: Snapshot, *, forget: bool = False) -> int:
+    def remove(self, snapshot: Snapshot, *, forget: bool = False, on_note: OnNote = _no_note) -> int:
         """Remove a snapshot's files from the cache; return how many bytes became free.
 
         Args:
             snapshot: Which one.
             forget: Also forget the digest that a later download would be held to.
+            on_note: Told when another process must be waited for.
 
         Raises:
             UsageError: It comes with the package.
@@ -231,8 +232,11 @@ class Store:
             raise UsageError(f"snapshot {snapshot.name!r} comes with frametx; it is not in the cache", "leave it out")
         folder = self.folder(snapshot)
         if not folder.path.exists():
-            raise missing(snapshot, folder, self.status(snapshot))
-        with locked(folder.path, what=snapshot.name, on_note=_no_note):
+            raise SnapshotMissing(
+                f"snapshot {snapshot.name!r} is not on this machine, so there is nothing to remove",
+                "`frametx models list` shows what is here",
+            )
+        with locked(folder.path, what=snapshot.name, on_note=on_note):
             return folder.remove(forget=forget)
 
 

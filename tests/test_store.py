@@ -271,8 +271,23 @@ def test_removing_leaves_nothing_but_the_digest(store, snapshot):
     assert names(store, snapshot) == {"model.pth.json"}
     store.remove(snapshot, forget=True)
     assert not store.folder(snapshot).path.exists()
-    with pytest.raises(SnapshotMissing):
+    with pytest.raises(SnapshotMissing, match="nothing to remove"):
         store.remove(snapshot)
+
+
+def test_removing_says_what_it_waits_for(store, snapshot, monkeypatch):
+    """While another process holds the folder, the one that removes names it and the lock; then it goes on."""
+    monkeypatch.setattr(claim, "SAY_AFTER_SECONDS", 0.01)
+    store.fetch(snapshot)
+    lock = claim.acquired(store.folder(snapshot).path / "lock")
+    notes = []
+
+    def note(text):
+        notes.append(text)
+        lock.release()
+
+    assert store.remove(snapshot, on_note=note) == 3_000_003
+    assert ["v10" in text and "lock" in text for text in notes] == [True]
 
 
 def test_a_file_that_somebody_brings_takes_the_place(store, snapshot, tmp_path, checkpoint):

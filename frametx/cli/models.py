@@ -211,11 +211,12 @@ def remove(
     from frametx.user_manifest import remove_snapshot  # noqa: PLC0415
 
     manifest, store = _open(models, cache)
+    on_note = (lambda _: None) if quiet or as_json else say
     results = []
     for snapshot in _chosen(manifest, names):
         own = not snapshot.sources and snapshot.bundled is None
         try:
-            freed = store.remove(snapshot, forget=forget or own)
+            freed = store.remove(snapshot, forget=forget or own, on_note=on_note)
         except SnapshotMissing:
             if not own:  # of one's own import the name must go even when its file is gone
                 raise
