@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,8 @@ class Cluster:
         ray = self._ray
         on_gpu = work.setup.device.startswith("cuda")
         resources = {"num_cpus": 1, "num_gpus": 1} if on_gpu else {"num_cpus": 1}
+        if on_gpu:  # each task sees one GPU alone, whichever it is
+            work = replace(work, setup=replace(work.setup, device="cuda:0"))
         # a task whose process died is run once more; what a song itself raises is an event and not Ray's business
         task = ray.remote(max_retries=1, **resources)(_separate)
         # a cluster was started in some other folder, and paths may be relative to this one

@@ -7,12 +7,18 @@ import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import soundfile
 
-pytest.importorskip("ray", reason="Ray is an extra")
+from frametx.cluster import Cluster
+from frametx.job import Work
+from frametx.outputs import OutputOptions
+from frametx.provenance import recipe_for
+from frametx.setup import prepare
 
 DRIVER = """
     import json, os, signal, sys, threading, time
@@ -56,6 +62,7 @@ DRIVER = """
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 def test_a_killed_worker_costs_nothing_but_time(tmp_path, tiny_checkpoint):
     """Two workers, one of which is killed in the middle of its song: every stem is there in the end, none half written."""
+    pytest.importorskip("ray", reason="Ray is an extra")
     library = tmp_path / "library"
     (library / "music").mkdir(parents=True)
     for name, n_samples in {"long": 200_000, "a": 9000, "b": 9000, "c": 9000}.items():
@@ -87,3 +94,17 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path, tiny_checkpoint):
         )
         np.testing.assert_array_equal(stems[0] + stems[1], mix)
     assert not list((library / "out").glob(".*.part"))
+
+
+def test_a_task_takes_the_gpu_that_it_was_given(tiny_checkpoint, monkeypatch):
+    """A task sees its own GPU alone, as the first; the number it had on the machine that asked means nothing there."""
+    ray = MagicMock()
+    ray.cluster_resources.return_value = {"GPU": 2.0}
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    setup = replace(prepare(str(tiny_checkpoint), device="cpu"), device="cuda:1")
+    options = OutputOptions(format="wav")
+    recipe = recipe_for(setup.models, setup.windows, setup.precision, options)
+    Cluster("auto").run(Work(setup=setup, options=options, recipe=recipe), iter([]), lambda _: None)
+    (work, _folder), *_ = ray.put.call_args.args
+    assert work.setup.device == "cuda:0"
+    assert ray.remote.call_args.kwargs["num_gpus"] == 1

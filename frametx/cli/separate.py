@@ -77,6 +77,9 @@ def separate(
         raise UsageError("--report shows both stems of a whole song", "leave out --stems, --start, --end and -o -")
     if copy_images and output == PIPE:
         raise UsageError("--copy-images needs a folder to copy to", "leave out --copy-images or -o -")
+    devices = device.split(",")
+    if ray is not None and (jobs > 1 or len(devices) > 1):
+        raise UsageError("a Ray cluster places the songs itself", "leave out --jobs, and name one kind of device")
     stems = "instrumental" if output == PIPE and stems == "both" else stems
     written = options.output_options(
         stems, format_, bit_depth, overwrite=overwrite, tags=not no_tags, title_suffix=not plain_title
@@ -92,7 +95,6 @@ def separate(
         postprocess=postprocess,
         compat=compat,
     )
-    devices = device.split(",")
     with _terminable(), without_pipes(asked, output) as (paths, folder):
         from frametx.batch import plan_batch, run_batch  # noqa: PLC0415  (torch)
         from frametx.cli.batch_view import batch_view  # noqa: PLC0415  (rich.progress)

@@ -228,6 +228,14 @@ def test_wrong_options_are_usage_errors(frametx, song, tiny_checkpoint, tmp_path
     assert not list(tmp_path.glob("separated/*"))
 
 
+@pytest.mark.parametrize("arguments", [["-j", "2"], ["-d", "cuda:0,cuda:1"]])
+def test_a_ray_cluster_is_not_told_where_to_put_songs(frametx, song, arguments):
+    """What it would not heed is refused."""
+    outcome = frametx("separate", song, "--ray", "local", *arguments)
+    assert outcome.code == 2
+    assert "places the songs itself" in outcome.err
+
+
 def test_the_bundled_models_name_and_near_misses_are_explained(frametx, song):
     """A name that is nearly right is suggested."""
     outcome = frametx("separate", song, "-m", "v11")
