@@ -8,6 +8,7 @@ import av
 import av.error
 import numpy as np
 
+from frametx.audio.damage import truncated
 from frametx.audio.fifo import Fifo
 from frametx.audio.info import AudioInfo, BitDepth
 from frametx.errors import AudioError
@@ -118,11 +119,7 @@ def _trimmed(info: AudioInfo, file: BinaryIO) -> Iterator[NDArray[np.float32]]:
             yield pending.pull(n_ready)
         mp4 = container.format.name.startswith(_MP4_FAMILY)
         if mp4 and info.n_samples is not None and n_given < info.n_samples - info.sample_rate // 2:
-            raise AudioError(
-                f"{info.path} is truncated or damaged: its header promises {info.n_samples / info.sample_rate:.2f} s "
-                f"of audio, {n_given / info.sample_rate:.2f} s ({n_given} samples) can be read",
-                hint="fetch the file again, or take what is there with an end before that",
-            )
+            raise truncated(info, n_given, info.n_samples)
 
 
 class _Decoded:

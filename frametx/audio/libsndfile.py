@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
+from frametx.audio.damage import damaged, truncated
 from frametx.audio.info import AudioInfo, BitDepth
 from frametx.errors import AudioError
 
@@ -102,23 +103,6 @@ def _missing_share(sound: soundfile.SoundFile) -> float:
     if claimed in _UNKNOWN_LENGTHS or claimed >= _UNKNOWN_FROM or claimed <= there:
         return 1.0
     return claimed / max(there, 1)
-
-
-def _truncated(info: AudioInfo, n_readable: int, n_claimed: int) -> AudioError:
-    readable_seconds = n_readable / info.sample_rate
-    return AudioError(
-        f"{info.path} is truncated or damaged: its header promises {n_claimed / info.sample_rate:.2f} s of audio, "
-        f"{readable_seconds:.2f} s ({n_readable} samples) can be read",
-        hint=f"fetch the file again, or take what is there with an end of {int(readable_seconds * 10) / 10:.1f} s",
-    )
-
-
-def _damaged(info: AudioInfo, n_readable: int, n_claimed: int) -> AudioError:
-    seconds = n_readable / info.sample_rate
-    return AudioError(
-        f"{info.path} is damaged near {seconds:.2f} s of {n_claimed / info.sample_rate:.2f} s",
-        hint=f"fetch the file again, or take what comes before with an end of {int(seconds * 10) / 10:.1f} s",
-    )
 
 
 def soundfile_blocks(info: AudioInfo, size: int, start: int, end: int | None) -> Iterator[NDArray[np.float32]]:
@@ -219,6 +203,6 @@ class _Stream:
         if n_claimed is None or self.position >= min(n_claimed, n_claimed if end is None else end):
             return
         if self._lossless:
-            raise _truncated(self._info, self.position, n_claimed)
+            raise truncated(self._info, self.position, n_claimed)
         if self._error is not None and self.position < n_claimed - self._info.sample_rate:
-            raise _damaged(self._info, self.position, n_claimed) from self._error
+            raise damaged(self._info, self.position, n_claimed) from self._error

@@ -237,6 +237,16 @@ def test_a_truncated_file_says_how_much_is_there(tmp_path, noise, extension):
     assert np.array_equal(read(cut, end_seconds=1.5), samples[:, : round(1.5 * 44100)])
 
 
+def test_a_file_of_which_nothing_is_left_has_no_part_to_take(tmp_path, noise):
+    """No end is proposed that would leave no song."""
+    whole, cut = tmp_path / "whole.flac", tmp_path / "cut.flac"
+    soundfile.write(whole, noise(4000).T, 44100)
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(AudioError, match=r"0\.00 s \(0 samples\)") as caught:
+        read(cut)
+    assert caught.value.hint == "fetch the file again"
+
+
 @pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFFFFF, 0xFFFFFFFF - 44])
 def test_a_wav_from_a_pipe_is_whole(tmp_path, noise, length):
     """A header that could not know the length is not a truncated file."""
