@@ -27,9 +27,10 @@ from frametx.outputs import Stem
 from frametx.provenance import known_sha256
 from frametx.renaming import put_in_place
 from frametx.section_vocals import SectionVocals, Separators
+from frametx.span_reader import SpanReader
 from frametx.splice import Reach, Span, Splice, quietest_fade, reach_of
 from frametx.stem_files import writing_notes
-from frametx.stem_rewriter import read_span, read_stored, rewrite_stems, stored_bits
+from frametx.stem_rewriter import read_stored, rewrite_stems, stored_bits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -156,12 +157,14 @@ class _Rendering:
         if self.edits.sections:
             self._check_song()
         bits = stored_bits(base[Stem.VOCALS])
-        splices: list[Splice] = []
-        for index in range(len(self.edits.sections)):
-            splices.append(self._splice(index, base, splices, bits))
         new = {stem: self.folder / f"new_{stem.label}{path.suffix}" for stem, path in base.items()}
+        splices: list[Splice] = []
         try:
-            written = self._write(base, new, splices)
+            with contextlib.ExitStack() as files:
+                for index in range(len(self.edits.sections)):
+                    splices.append(self._splice(index, base, splices, bits))
+                    files.callback(splices[-1].close)
+                written = self._write(base, new, splices)
             self._publish(base, new)
         finally:
             for path in new.values():
@@ -203,22 +206,29 @@ class _Rendering:
         """Lay section `index` over the base and the sections `below`."""
         song, section = self.edits.song, self.edits.sections[index]
         reach = _reach(section, song)
-        vocals = self.vocals.get(index, reach.whole)
+        kept = self.vocals.get(index, reach.whole)
         self.edits = self.vocals.edits
-        mix = read_span(song.path, reach.whole)
-        new = Splice(vocals=vocals, mix=mix, start=reach.whole.start, fade_in=reach.before, fade_out=reach.after)
+        new = Splice(
+            vocals=SpanReader(kept, Span(start=0, stop=len(reach.whole))),
+            mix=SpanReader(song.path, reach.whole),
+            start=reach.whole.start,
+            fade_in=reach.before,
+            fade_out=reach.after,
+        )
 
         def place(where: Span, *, latest: bool) -> Span:
             if not len(where):
                 return where
             there = {stem: read_stored(path, where, bits) for stem, path in base.items()}
-            here = slice(where.start - new.start, where.stop - new.start)
-            _check_sum(mix[:, here], there, bits, self.edits)
+            _check_sum(new.mix.read(where), there, bits, self.edits)
             old = _laid(there[Stem.VOCALS], where, below, bits)
-            at = where.start + quietest_fade(_floats(old, bits), vocals[:, here], reach.fade, latest=latest)
+            at = where.start + quietest_fade(_floats(old, bits), new.new_vocals(where), reach.fade, latest=latest)
             return Span(start=at, stop=at + reach.fade)
 
-        return replace(new, fade_in=place(reach.before, latest=True), fade_out=place(reach.after, latest=False))
+        try:
+            return replace(new, fade_in=place(reach.before, latest=True), fade_out=place(reach.after, latest=False))
+        finally:
+            new.close()
 
     def _write(
         self, base: Mapping[Stem, Path], new: Mapping[Stem, Path], splices: list[Splice]

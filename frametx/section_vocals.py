@@ -5,11 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from frametx.audio.reader import SongReader
 from frametx.audio.writer import StemWriter
@@ -17,18 +14,19 @@ from frametx.edit_list import Section, section_values
 from frametx.errors import AudioError, EditListError
 from frametx.provenance import checkpoint_sha256
 from frametx.sections import peak_kinds, separate_span
-from frametx.splice import Span
-from frametx.stem_rewriter import read_span
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from frametx.edit_list import EditList
     from frametx.separate import Progress
     from frametx.separator import Separator
     from frametx.spectrum import Framing
+    from frametx.splice import Span
 
 Separators = Callable[[Section], "Separator"]
 """Opens the models of a section."""
@@ -61,8 +59,8 @@ class SectionVocals:
         self._fresh = fresh
         self._progress = progress
 
-    def get(self, index: int, span: Span) -> NDArray[np.float32]:
-        """The vocals of section `index`, float32 `[c n]`: those at hand, or separated now and kept.
+    def get(self, index: int, span: Span) -> Path:
+        """The vocals of section `index` as a file: those at hand, or separated now and kept.
 
         Args:
             index: Which section, from 0.
@@ -72,9 +70,8 @@ class SectionVocals:
             EditListError: The section was made with another checkpoint than the one that is here.
         """
         section = self.edits.sections[index]
-        if section.checkpoints and not self._fresh:
-            with suppress(AudioError):  # it is not there, or damaged
-                return read_span(self.kept_path(section), Span(start=0, stop=len(span)))
+        if section.checkpoints and not self._fresh and _is_whole(self.kept_path(section), len(span)):
+            return self.kept_path(section)
         separator = self._separators(section)
         found = {model.name: checkpoint_sha256(model.path) for model in separator.models}
         for name, digest in section.checkpoints.items():
@@ -94,11 +91,11 @@ class SectionVocals:
             peaks=self._peaks(separator),
             progress=self._progress,
         )
-        vocals = np.concatenate(list(blocks), axis=1)
+        kept = self.kept_path(section)
+        self._keep(blocks, len(span), kept)
         self.n_separated += 1
         self.notes += separator.take_notes()
-        self._keep(vocals, self.kept_path(section))
-        return vocals
+        return kept
 
     def _peaks(self, separator: Separator) -> dict[Framing, float]:
         """The whole song's peak magnitudes, found once and kept in the edit list."""
@@ -128,14 +125,27 @@ class SectionVocals:
         values = json.dumps([section_values(section), self.edits.song.sha256], sort_keys=True)
         return self._folder / f"section_{hashlib.sha256(values.encode()).hexdigest()[:12]}.wav"
 
-    def _keep(self, vocals: NDArray[np.float32], path: Path) -> None:
+    def _keep(self, blocks: Iterator[NDArray[np.float32]], n_samples: int, path: Path) -> None:
+        song = self.edits.song
         with StemWriter(
             path,
             format="wav",
-            sample_rate=self.edits.song.sample_rate,
-            channels=vocals.shape[0],
+            sample_rate=song.sample_rate,
+            channels=song.channels,
             bit_depth="float",
             overwrite=True,
+            n_samples=n_samples,
         ) as writer:
-            writer.write(vocals)
+            for block in blocks:
+                writer.write(block)
             writer.finish()
+
+
+def _is_whole(path: Path, n_samples: int) -> bool:
+    """Whether a file of so many samples is there, and can be read to its end."""
+    try:
+        with SongReader(path) as reader:
+            n_read: int = sum(block.shape[1] for block in reader.blocks())
+    except AudioError:
+        return False
+    return n_read == n_samples

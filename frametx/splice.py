@@ -20,6 +20,8 @@ from frametx.audio.pcm import quantise
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from frametx.span_reader import SpanReader
+
 FADE_SECONDS = 0.05
 SEARCH_SECONDS = 0.5  # how far from a border the fade may lie
 
@@ -90,18 +92,18 @@ def quietest_fade(old: NDArray[np.float32], new: NDArray[np.float32], fade: int,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Splice:
-    """New vocals and how they are laid over the old ones.
+    """New vocals and how they are laid over the old ones; both are read as they are needed.
 
     Attributes:
-        vocals: Float32 `[c n]`, new vocals from sample `start` on.
-        mix: Float32 `[c n]`, the song there.
+        vocals: Reads the new vocals, which are there from sample `start` of the song on.
+        mix: Reads the song.
         start: Sample of the song at which `vocals` begins.
         fade_in: Where old becomes new; empty at the song's beginning.
         fade_out: Where new becomes old; empty at the song's end.
     """
 
-    vocals: NDArray[np.float32]
-    mix: NDArray[np.float32]
+    vocals: SpanReader
+    mix: SpanReader
     start: int
     fade_in: Span
     fade_out: Span
@@ -123,8 +125,8 @@ class Splice:
         start, stop = max(at, self.touched.start), min(at + vocals.shape[1], self.touched.stop)
         if stop <= start:
             return
-        here, there = slice(start - self.start, stop - self.start), slice(start - at, stop - at)
-        new = _as_stored(self.vocals[:, here], bits)
+        there = slice(start - at, stop - at)
+        new = _as_stored(self.new_vocals(Span(start=start, stop=stop)), bits)
         old = vocals[:, there]
         share = self._share(start, stop)
         mixed = old + share * (new.astype(np.float64) - old)
@@ -132,7 +134,19 @@ class Splice:
             mixed = np.rint(mixed)
         vocals[:, there] = np.where(share == 1.0, new, mixed.astype(vocals.dtype))
         if instrumental is not None:
-            instrumental[:, there] = _as_stored(self.mix[:, here], bits) - vocals[:, there]
+            mix = self.mix.read(Span(start=start, stop=stop))
+            instrumental[:, there] = _as_stored(mix, bits) - vocals[:, there]
+        if stop == self.touched.stop:
+            self.close()
+
+    def new_vocals(self, where: Span) -> NDArray[np.float32]:
+        """The new vocals `[c n]` at a place in the song."""
+        return self.vocals.read(Span(start=where.start - self.start, stop=where.stop - self.start))
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.vocals.close()
+        self.mix.close()
 
     def _share(self, start: int, stop: int) -> NDArray[np.float64]:
         """How much of the new vocals is heard at each sample, 0..1: half a cosine in each fade."""

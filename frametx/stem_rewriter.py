@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from frametx.audio.pcm import quantise
 from frametx.audio.reader import SongReader, probe
@@ -14,11 +12,13 @@ from frametx.audio.writer import StemWriter, WrittenStem
 from frametx.errors import AudioError
 from frametx.outputs import Stem
 from frametx.overlap import Background, prefetch
+from frametx.span_reader import SpanReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from frametx.splice import Span, Splice
@@ -32,24 +32,10 @@ def stored_bits(path: Path) -> int | None:
     return depth if isinstance(depth, int) else None
 
 
-def read_span(path: Path, span: Span) -> NDArray[np.float32]:
-    """The samples of a stretch of a file, float32 `[c n]`.
-
-    Raises:
-        AudioError: The file ends before.
-    """
-    rate = probe(path).sample_rate
-    with SongReader(path, start_seconds=span.start / rate, end_seconds=span.stop / rate) as reader:
-        samples = np.concatenate(list(reader.blocks()), axis=1)
-    if samples.shape[1] != len(span):
-        raise AudioError(f"{path} is shorter than it was", "separate the song again")
-    return samples
-
-
 def read_stored(path: Path, span: Span, bits: int | None) -> NDArray[Any]:
-    """The same as the file holds them: integers of `bits` bits, or floats."""
-    samples = read_span(path, span)
-    return samples if bits is None else quantise(samples, bits)
+    """A stretch `[c n]` of a stem as its file holds it: integers of `bits` bits, or floats."""
+    with closing(SpanReader(path, span)) as reader:
+        return _stored(reader.read(span), bits)
 
 
 def rewrite_stems(

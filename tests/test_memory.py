@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 
+import numpy as np
 import pytest
+import soundfile
+
+from frametx.outputs import Stem
+from frametx.span_reader import SpanReader
+from frametx.splice import Span, Splice
+from frametx.stem_rewriter import rewrite_stems
 
 # a process of its own, because only the peak of a whole process tells; a network that costs nothing, because what is
 # measured is the stream around it; noise made block by block, so that the song itself is never in memory
@@ -51,3 +59,30 @@ def peak_kib(seconds: int) -> int:
 def test_a_song_ten_times_as_long_needs_no_more_memory():
     """A minute and ten minutes peak within 10 % of each other; the ten minutes alone would be 230 MB."""
     assert peak_kib(600) < 1.1 * peak_kib(60)
+
+
+def test_a_redone_section_is_never_in_memory_as_a_whole(tmp_path):
+    """Laying three minutes over stems takes less memory than their vocals and their mix would."""
+    n_samples = 180 * 44_100
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, (n_samples, 2)).astype(np.float32)
+    files = [tmp_path / name for name in ("vocals.wav", "instrumental.wav", "mix.wav", "new.wav")]
+    for path in files:
+        soundfile.write(path, noise, 44_100, subtype="FLOAT" if path.stem == "new" else "PCM_16")
+    vocals, instrumental, mix, new = files
+    whole, nowhere = Span(start=0, stop=n_samples), Span(start=n_samples, stop=n_samples)
+    splice = Splice(
+        vocals=SpanReader(new, whole),
+        mix=SpanReader(mix, whole),
+        start=0,
+        fade_in=Span(start=0, stop=0),
+        fade_out=nowhere,
+    )
+    sources = {Stem.VOCALS: vocals, Stem.INSTRUMENTAL: instrumental}
+    targets = {stem: tmp_path / f"{stem.label}.wav" for stem in Stem}
+    tracemalloc.start()
+    try:
+        rewrite_stems(sources, targets, [splice], n_samples=n_samples, tags_from=sources)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * noise.nbytes

@@ -202,6 +202,17 @@ def test_a_list_edited_by_hand_is_rendered(finished, separators):
     assert len(list((finished / "stems" / "song.frametx").glob("section_*.wav"))) == 2
 
 
+def test_kept_vocals_that_were_cut_short_are_made_again(finished, separators):
+    """A file that a full disk or a sync broke is not spliced in."""
+    edits = redo(finished, separators, section(1.0, 2.0)).edits
+    once = stems_of(finished)
+    (kept,) = (finished / "stems" / "song.frametx").glob("section_*.wav")
+    kept.write_bytes(kept.read_bytes()[:-40_000])
+    assert render(read_edit_list(edits.path), separators).n_separated == 1
+    for stem, samples in stems_of(finished).items():
+        np.testing.assert_array_equal(samples, once[stem])
+
+
 def test_times_finer_than_thousandths_are_rendered_alike_twice(finished, separators):
     """The list is rewritten in thousandths; the vocals kept for it lie where that says."""
     path = redo(finished, separators, section(1.0, 1.5)).edits.path
